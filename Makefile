@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all the set-up themselves; a machine needs python3 (3.11 or newer, with venv) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SIZE ?= 10980
+BENCH_DATA ?= bench_data
+
+# Real test data lie outside the repository; tests skip with a reason where they are absent.
+ifneq ($(wildcard ../shared/data),)
+export ECOWATCH_TEST_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: demo test test-slow check bench config clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ecowatch needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python sample_data/make_sample.py
+	$(BIN)/ecowatch run configs/half_yearly.toml --cluster configs/cluster_local.toml
+
+# Twice: interpreted, for readable failures at the kernels' own lines, then compiled and whole.
+test: $(STAMP)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -m 'not slow and not compiled' tests/prepare tests/detect tests/patches
+	$(BIN)/python -m pytest -q -m 'not slow' tests README.md
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow tests
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/speed.py --size $(SIZE) --data $(BENCH_DATA)
+
+# Print the shipped settings files anew from the models.
+config: $(STAMP)
+	for file in $$(ls configs/*.toml pipelines/*.toml); do $(BIN)/ecowatch config example $$file > $$file.new && mv $$file.new $$file; done
+
+clean:
+	rm -rf $(VENV) sample_data/demo runs build bench_data

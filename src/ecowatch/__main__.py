@@ -1,0 +1,5 @@
+"""``python -m ecowatch``."""
+
+from .cli import main
+
+main()

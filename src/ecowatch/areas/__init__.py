@@ -1,0 +1,31 @@
+"""Boundaries of protected areas and red lines: read, repaired, versioned, laid over patches."""
+
+from .boundaries import read_areas, read_carriers, zone_code
+from .model import Area, Carriers, ZonePart, boundary_version, surface_m2
+from .overlay import (
+    carrier_of,
+    exclusive_partition,
+    majority,
+    overlap_shares,
+    overlap_shares_of,
+    overlaps_between,
+    union_area_m2,
+)
+
+__all__ = [
+    "Area",
+    "Carriers",
+    "ZonePart",
+    "boundary_version",
+    "carrier_of",
+    "exclusive_partition",
+    "majority",
+    "overlap_shares",
+    "overlap_shares_of",
+    "overlaps_between",
+    "read_areas",
+    "read_carriers",
+    "surface_m2",
+    "union_area_m2",
+    "zone_code",
+]

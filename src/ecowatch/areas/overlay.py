@@ -1,0 +1,170 @@
+"""Shares, overlaps and partitions of polygons that lie in one CRS; every figure in m² is an area on the ellipsoid."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from .model import Area, polygonal, surface_m2
+
+_SHARE_DECIMALS = 4
+_OVERLAP_M2 = 1.0
+_MAJORITY = 0.5
+
+
+def overlap_shares(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeometry]], crs: CRS) -> dict[str, float]:
+    """Return which share of `geometry` lies in each part.
+
+    Parameters
+    ----------
+    geometry
+        Polygon or MultiPolygon.
+    parts
+        (label, polygon) pairs; what several parts of one label cover counts once.
+    crs
+        CRS of all of them.
+
+    Returns
+    -------
+    dict
+        Label to share of the area on the ellipsoid, 0–1 to four decimals, sorted by label; zero shares are left out.
+    """
+    return overlap_shares_of([geometry], parts, crs)[0]
+
+
+def overlap_shares_of(
+    geometries: Sequence[BaseGeometry], parts: Sequence[tuple[str, BaseGeometry]], crs: CRS
+) -> list[dict[str, float]]:
+    """Return `overlap_shares` of each of many polygons, such as the patches of an area."""
+    outlines, labels = _array([g for _, g in parts]), [label for label, _ in parts]
+    patches = _array(geometries)
+    patch_of, part_of = shapely.STRtree(outlines).query(patches, predicate="intersects")
+    shapely.prepare(outlines)
+    # Most patches lie wholly inside one zone: no need to cut, or to measure, those.
+    inside = shapely.covers(outlines[part_of], patches[patch_of])
+    pieces: list[defaultdict[str, list[BaseGeometry]]] = [defaultdict(list) for _ in geometries]
+    for patch, part, whole in zip(patch_of, part_of, inside, strict=True):
+        piece = patches[patch] if whole else polygonal(shapely.intersection(patches[patch], outlines[part]))
+        pieces[patch][labels[part]].append(piece)
+    return [_shares(patch, found, crs) for patch, found in zip(geometries, pieces, strict=True)]
+
+
+def _shares(patch: BaseGeometry, pieces: Mapping[str, list[BaseGeometry]], crs: CRS) -> dict[str, float]:
+    total = surface_m2(patch, crs) if pieces else 0.0
+    if total <= 0:
+        return {}
+    shares = {}
+    for label in sorted(pieces):
+        share = 1.0
+        if not any(piece is patch for piece in pieces[label]):
+            share = round(min(union_area_m2(pieces[label], crs) / total, 1.0), _SHARE_DECIMALS)
+        if share > 0:
+            shares[label] = share
+    return shares
+
+
+def majority(shares: Mapping[str, float]) -> str | None:
+    """Return the label with the largest share if it covers at least half; the first by name where two are equal."""
+    best = min(shares, key=lambda label: (-shares[label], label), default=None)
+    return best if best is not None and shares[best] >= _MAJORITY else None
+
+
+def carrier_of(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeometry]], crs: CRS) -> str | None:
+    """Return the carrier that covers at least half of `geometry`, or None.
+
+    Parameters
+    ----------
+    geometry
+        Polygon or MultiPolygon.
+    parts
+        (carrier, polygon) pairs, see `Carriers.parts`.
+    crs
+        CRS of all of them.
+    """
+    return majority(overlap_shares(geometry, parts, crs))
+
+
+def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> float:
+    """Return what the polygons cover together, in m²; what several cover counts once."""
+    if len(geometries) == 1:
+        return surface_m2(polygonal(geometries[0]), crs)
+    return surface_m2(polygonal(shapely.union_all(_array(geometries))), crs)
+
+
+def overlaps_between(areas: Sequence[Area], allowed: frozenset[str] = frozenset()) -> list[tuple[str, str, float]]:
+    """Return the pairs of areas that share at least 1 m².
+
+    Parameters
+    ----------
+    areas
+        Areas, in any CRS; they are compared in that of the first.
+    allowed
+        Pairs of datums that may be taken as equal.
+
+    Returns
+    -------
+    list of (id, id, m²)
+        Sorted; the smaller identity first.
+    """
+    if not areas:
+        return []
+    crs = areas[0].crs
+    ordered = sorted((area.in_crs(crs, allowed) for area in areas), key=lambda area: area.area_id)
+    outlines = _array([area.geometry for area in ordered])
+    first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
+    found = []
+    for a, b in sorted((int(a), int(b)) for a, b in zip(first, second, strict=True) if a < b):
+        common = surface_m2(polygonal(shapely.intersection(outlines[a], outlines[b])), crs)
+        if common >= _OVERLAP_M2:
+            found.append((ordered[a].area_id, ordered[b].area_id, common))
+    return found
+
+
+def exclusive_partition(
+    areas: Sequence[Area], crs: CRS, allowed: frozenset[str] = frozenset()
+) -> list[tuple[tuple[str, ...], BaseGeometry]]:
+    """Cut the plane into pieces that each belong to one set of areas, so that totals count nothing twice.
+
+    All outlines are joined into one net and its meshes are asked whom they belong to; neighbours share their edges
+    exactly, so the pieces add up to the union and those of one area to the area.
+
+    Parameters
+    ----------
+    areas
+        Areas, in any CRS.
+    crs
+        CRS of the result.
+    allowed
+        Pairs of datums that may be taken as equal.
+
+    Returns
+    -------
+    list of (identities, geometry)
+        Identities sorted; the list is sorted by them; no two geometries overlap.
+    """
+    placed = [area.in_crs(crs, allowed) for area in areas]
+    if not placed:
+        return []
+    outlines = _array([area.geometry for area in placed])
+    net = shapely.union_all(shapely.boundary(outlines))
+    meshes = shapely.get_parts(shapely.polygonize(shapely.get_parts(net)))
+    mesh_of, area_of = shapely.STRtree(outlines).query(shapely.point_on_surface(meshes), predicate="intersects")
+    owners: defaultdict[int, set[str]] = defaultdict(set)
+    for mesh, area in zip(mesh_of, area_of, strict=True):
+        owners[int(mesh)].add(placed[int(area)].area_id)
+    groups: defaultdict[tuple[str, ...], list[BaseGeometry]] = defaultdict(list)
+    for mesh in sorted(owners):
+        groups[tuple(sorted(owners[mesh]))].append(meshes[mesh])
+    return [(ids, polygonal(shapely.coverage_union_all(groups[ids]))) for ids in sorted(groups)]
+
+
+def _array(geometries: Sequence[BaseGeometry]) -> NDArray[np.object_]:
+    result = np.empty(len(geometries), dtype=object)
+    result[:] = list(geometries)
+    return result

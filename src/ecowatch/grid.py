@@ -1,0 +1,290 @@
+"""The pixel grid of an area, its lattice of blocks and its tiles, and the one function for areas in square metres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
+from shapely.geometry.base import BaseGeometry
+
+from .errors import GridError
+
+BLOCK_PX = 512
+"""Side of a lattice block: the unit that is read and computed, whatever the tile size."""
+
+# CGCS2000 uses this ellipsoid; it differs from WGS 84 by 0.1 mm in the semi-minor axis.
+_GEOD = Geod(ellps="GRS80")
+_DENSIFY_DEG = 0.01
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels on a grid: rows ``row0 … row1-1`` and columns ``col0 … col1-1``."""
+
+    row0: int
+    col0: int
+    row1: int
+    col1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, in pixels."""
+        return self.row1 - self.row0, self.col1 - self.col0
+
+    def padded(self, px: int) -> Window:
+        """Return the window grown by `px` pixels on each side (not clipped)."""
+        return Window(self.row0 - px, self.col0 - px, self.row1 + px, self.col1 + px)
+
+    def intersection(self, other: Window) -> Window | None:
+        """Return the common pixels, or None where there are none."""
+        row0, col0 = max(self.row0, other.row0), max(self.col0, other.col0)
+        row1, col1 = min(self.row1, other.row1), min(self.col1, other.col1)
+        return Window(row0, col0, row1, col1) if row0 < row1 and col0 < col1 else None
+
+    def within(self, outer: Window) -> tuple[slice, slice]:
+        """Return the slices that cut this window out of an array laid over `outer`."""
+        return (
+            slice(self.row0 - outer.row0, self.row1 - outer.row0),
+            slice(self.col0 - outer.col0, self.col1 - outer.col0),
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A north-up raster grid in one CRS; it never changes, cropping returns another one.
+
+    Parameters
+    ----------
+    geobox
+        odc-geo's georeferenced box: CRS, affine transform and shape ``(rows, cols)``.
+
+    Raises
+    ------
+    GridError
+        Without CRS, with a rotated or south-up transform, or with no pixels.
+    """
+
+    geobox: GeoBox
+
+    def __post_init__(self) -> None:
+        t = self.geobox.affine
+        if self.geobox.crs is None:
+            raise GridError("NO_CRS", "grid", "the raster has no CRS", "name it in the review file: crs = 'EPSG:…'")
+        if t.b or t.d or t.a <= 0 or t.e >= 0:
+            raise GridError("ROTATED", "grid", f"transform {tuple(t)[:6]} is not north-up", "rectify the image first")
+        if min(self.shape) < 1:
+            raise GridError("EMPTY_GRID", "grid", f"shape {self.shape} has no pixels", "check the raster")
+
+    @classmethod
+    def from_parts(cls, crs: object, transform: Affine | tuple[float, ...], shape: tuple[int, int]) -> Grid:
+        """Build a grid from a CRS (anything pyproj takes), an affine transform and ``(rows, cols)``."""
+        return cls(GeoBox(shape, Affine(*tuple(transform)[:6]), CRS.from_user_input(crs).to_wkt()))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, in pixels."""
+        rows, cols = self.geobox.shape
+        return int(rows), int(cols)
+
+    @property
+    def transform(self) -> Affine:
+        """Affine transform from (col, row) to CRS coordinates."""
+        return self.geobox.affine
+
+    @property
+    def crs(self) -> CRS:
+        """The coordinate reference system."""
+        return self.geobox.crs.proj
+
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Pixel height and width, positive, in CRS units."""
+        return -self.transform.e, self.transform.a
+
+    @property
+    def pixel_m(self) -> float:
+        """Side of a pixel in metres: geometric mean of height and width (degrees are converted at the centre)."""
+        height, width = self.pixel_size
+        if self.crs.is_geographic:
+            latitude = self.transform.f + self.transform.e * self.shape[0] / 2
+            metre = math.pi / 180 * 6_371_007.2
+            return math.sqrt(height * width * math.cos(math.radians(latitude))) * metre
+        return math.sqrt(height * width) * float(self.crs.axis_info[0].unit_conversion_factor or 1.0)
+
+    @property
+    def window(self) -> Window:
+        """The whole grid as a window."""
+        return Window(0, 0, *self.shape)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top in CRS units."""
+        return self.window_bounds(self.window)
+
+    def window_bounds(self, window: Window) -> tuple[float, float, float, float]:
+        """Return left, bottom, right, top of `window` in CRS units."""
+        left, top = self.transform * (window.col0, window.row0)
+        right, bottom = self.transform * (window.col1, window.row1)
+        return left, bottom, right, top
+
+    def cropped(self, window: Window) -> Grid:
+        """Return the grid of `window`, which may reach beyond this grid."""
+        return Grid(
+            GeoBox(window.shape, self.transform * Affine.translation(window.col0, window.row0), self.geobox.crs)
+        )
+
+    def padded(self, px: int) -> Grid:
+        """Return the grid grown by `px` pixels on each side."""
+        return self.cropped(self.window.padded(px))
+
+    def tiles(self, size_px: int) -> Iterator[Window]:
+        """Yield the tiles of at most `size_px` a side, row by row, without halo."""
+        rows, cols = self.shape
+        for row in range(0, rows, size_px):
+            for col in range(0, cols, size_px):
+                yield Window(row, col, min(row + size_px, rows), min(col + size_px, cols))
+
+    def blocks(self) -> Iterator[Window]:
+        """Yield the lattice blocks, row by row."""
+        return self.tiles(BLOCK_PX)
+
+
+def lattice_grid(reference: Grid, bounds: tuple[float, float, float, float]) -> Grid:
+    """Return the grid of `reference` extended or cut to the whole blocks that hold `bounds`.
+
+    The origin stays a whole number of blocks away from the origin of `reference`, so that the blocks of an area's grid
+    are the blocks of the scene's file and none is decoded twice.
+
+    Parameters
+    ----------
+    reference
+        Grid of the scene that most others share.
+    bounds
+        Left, bottom, right, top in the CRS of `reference`.
+    """
+    col0, row0 = ~reference.transform * (bounds[0], bounds[3])
+    col1, row1 = ~reference.transform * (bounds[2], bounds[1])
+    # A bound that lies on a block edge must not pull in the next block through rounding.
+    tiny = 1e-6
+    first_col, first_row = (math.floor(v / BLOCK_PX + tiny) * BLOCK_PX for v in (col0, row0))
+    last_col, last_row = (math.ceil(v / BLOCK_PX - tiny) * BLOCK_PX for v in (col1, row1))
+    last_col, last_row = max(last_col, first_col + BLOCK_PX), max(last_row, first_row + BLOCK_PX)
+    return reference.cropped(Window(first_row, first_col, last_row, last_col))
+
+
+def utm_crs(longitude: float, latitude: float) -> CRS:
+    """Return the WGS 84 / UTM zone of a point; used where all scenes of an area are geographic."""
+    zone = min(int((longitude + 180) // 6) + 1, 60)
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+@lru_cache(maxsize=256)
+def _transformer(source: CRS, target: CRS, allow_ballpark: bool) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True, allow_ballpark=allow_ballpark, only_best=True)
+
+
+def _geodetic_name(crs: CRS) -> str:
+    geodetic = crs.geodetic_crs
+    if geodetic is None:
+        return crs.name
+    code = geodetic.to_epsg()
+    return f"EPSG:{code}" if code else str(geodetic.name)
+
+
+def coordinate_transformer(source: CRS, target: CRS, allowed: frozenset[str] = frozenset()) -> Transformer:
+    """Return a transformer that never moves coordinates between datums by guesswork.
+
+    PROJ shifts Beijing 1954 or Xian 1980 to CGCS2000 by 0.0 m, silently, where it has no parameters (a "ballpark"
+    transformation); the true shift is tens of metres. Such a pair is refused unless it is allowed by name.
+
+    Parameters
+    ----------
+    source, target
+        Coordinate reference systems; axis order is always longitude/easting first.
+    allowed
+        Pairs of geodetic systems that may be taken as equal, each ``"EPSG:4326=EPSG:4490"`` in either order.
+
+    Raises
+    ------
+    GridError
+        ``DATUM_AMBIGUOUS`` where only a ballpark transformation exists and the pair is not allowed.
+    """
+    a, b = _geodetic_name(source), _geodetic_name(target)
+    named = a == b or f"{a}={b}" in allowed or f"{b}={a}" in allowed
+    try:
+        return _transformer(source, target, named)
+    except ProjError as error:
+        raise GridError(
+            "DATUM_AMBIGUOUS",
+            f"{source.name} → {target.name}",
+            "no transformation with known parameters; a ballpark one would move the boundary by tens of metres unseen",
+            f"transform the file with official parameters, or add '{a}={b}' to allow_datum if they are truly the same",
+        ) from error
+
+
+def transformed(
+    geometry: BaseGeometry, source: CRS, target: CRS, allowed: frozenset[str] = frozenset()
+) -> BaseGeometry:
+    """Return `geometry` in `target` coordinates; see `coordinate_transformer` for what is refused."""
+    if source == target:
+        return geometry
+    transformer = coordinate_transformer(source, target, allowed)
+
+    def project(xy: np.ndarray) -> np.ndarray:
+        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+
+    return shapely.transform(geometry, project)
+
+
+def geodesic_area_m2(geometry: BaseGeometry, crs: CRS) -> float:
+    """Return the area of a polygon on the GRS 80 ellipsoid, in square metres; the only area function of ecowatch.
+
+    Edges are straight in the polygon's own CRS, so long ones are densified before they are taken as geodesics.
+    Holes count negative, parts add up, an empty geometry has area 0.
+
+    Parameters
+    ----------
+    geometry
+        Polygon or MultiPolygon (other types have no area).
+    crs
+        CRS of its coordinates.
+
+    Returns
+    -------
+    float
+        Area in m², never negative.
+
+    Source
+    ------
+    Karney, C. F. F. (2013): Algorithms for geodesics. J. Geodesy 87, 43–55, section 6; as implemented by PROJ.
+    """
+    if geometry.is_empty:
+        return 0.0
+    step: Any = _DENSIFY_DEG if crs.is_geographic else _DENSIFY_DEG * 111_000
+    dense = shapely.segmentize(geometry, step)
+    geodetic = crs.geodetic_crs or crs
+    dense = transformed(dense, crs, geodetic)
+    total = 0.0
+    for polygon in shapely.get_parts(dense):
+        if polygon.geom_type != "Polygon":
+            continue
+        rings = [polygon.exterior, *polygon.interiors]
+        areas = [abs(_GEOD.geometry_area_perimeter(ring)[0]) for ring in map(shapely.Polygon, rings)]
+        total += areas[0] - sum(areas[1:])
+    return max(total, 0.0)
+
+
+def geodesic_length_m(line: BaseGeometry, crs: CRS) -> float:
+    """Return the length of a line on the GRS 80 ellipsoid, in metres."""
+    if line.is_empty:
+        return 0.0
+    geodetic = crs.geodetic_crs or crs
+    return float(_GEOD.geometry_length(transformed(line, crs, geodetic)))

@@ -1,0 +1,28 @@
+"""Arrays to arrays: which pixels are usable, the shift between the dates, features, spectral indices."""
+
+from .align import PairShift, WindowShift, pair_shift, shifted, support_px, window_shift
+from .features import FEATURE_SCALE, texture_features
+from .indices import bare_soil, brightness, ndvi, water
+from .quality import State, alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state
+
+__all__ = [
+    "FEATURE_SCALE",
+    "PairShift",
+    "State",
+    "WindowShift",
+    "alpha_state",
+    "bare_soil",
+    "brightness",
+    "edges_off",
+    "fill_state",
+    "ndvi",
+    "pair_shift",
+    "pair_state",
+    "qa_pixel_state",
+    "scl_state",
+    "shifted",
+    "support_px",
+    "texture_features",
+    "water",
+    "window_shift",
+]

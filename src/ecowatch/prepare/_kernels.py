@@ -1,0 +1,97 @@
+"""Compiled loops of `prepare`: plain arrays in, `out` filled; arguments are checked by the callers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@nb.njit(nogil=True, cache=True)
+def erode(usable: Array, radius: int, rows: Array, out: Array) -> None:
+    """Set `out` to 1 where all of the (2 radius + 1)² square around a pixel of `usable` (uint8) is 1.
+
+    `usable` is larger than `out` by `radius` on each side; `rows` is scratch of shape (rows of usable, cols of out).
+    """
+    height, width = out.shape
+    side = 2 * radius + 1
+    for y in range(usable.shape[0]):
+        # A run counter makes the row pass independent of the radius.
+        run = 0
+        for x in range(usable.shape[1]):
+            run = run + 1 if usable[y, x] else 0
+            if x >= side - 1:
+                rows[y, x - side + 1] = 1 if run >= side else 0
+    for y in range(height):
+        for x in range(width):
+            out[y, x] = rows[y, x]
+        for k in range(1, side):
+            for x in range(width):
+                out[y, x] &= rows[y + k, x]
+
+
+@nb.njit(nogil=True, cache=True)
+def clear_fill(values: Array, fill: float, out: Array) -> None:
+    """Set `out` (uint8) to 0 where any band of `values` (band, row, col) equals `fill`; other pixels stay."""
+    bands, height, width = values.shape
+    for b in range(bands):
+        for y in range(height):
+            for x in range(width):
+                if values[b, y, x] == fill:
+                    out[y, x] = 0
+
+
+@nb.njit(nogil=True, cache=True)
+def cubic_weights(fraction: float, out: Array) -> None:
+    """Fill `out` (4,) with Keys' cubic convolution weights (a = -1/2) for taps at -1, 0, 1, 2."""
+    t = fraction
+    out[0] = ((-0.5 * t + 1.0) * t - 0.5) * t
+    out[1] = (1.5 * t - 2.5) * t * t + 1.0
+    out[2] = ((-1.5 * t + 2.0) * t + 0.5) * t
+    out[3] = (0.5 * t - 0.5) * t * t
+
+
+@nb.njit(nogil=True, cache=True)
+def shift_cubic(
+    values: Array,
+    pad: int,
+    shift_row: float,
+    shift_col: float,
+    fill: float,
+    has_fill: bool,
+    top: float,
+    out: Array,
+) -> None:
+    """Sample one padded band at (row + shift_row, col + shift_col), rounded to integers; fill in the support gives fill.
+
+    `top` is the largest value of the integer type, to which results are clipped.
+    """
+    row_step, col_step = math.floor(shift_row), math.floor(shift_col)
+    wr, wc = np.empty(4, np.float64), np.empty(4, np.float64)
+    cubic_weights(shift_row - row_step, wr)
+    cubic_weights(shift_col - col_step, wc)
+    height, width = out.shape
+    for y in range(height):
+        y0 = y + pad + row_step - 1
+        for x in range(width):
+            x0 = x + pad + col_step - 1
+            total, hit = 0.0, False
+            for j in range(4):
+                line = 0.0
+                for i in range(4):
+                    v = values[y0 + j, x0 + i]
+                    if has_fill and v == fill:
+                        hit = True
+                    line += wc[i] * v
+                total += wr[j] * line
+            if hit:
+                out[y, x] = fill
+            else:
+                value = math.floor(total + 0.5)
+                value = min(max(value, 0.0), top)
+                # A true value must not become fill by rounding.
+                out[y, x] = value + 1.0 if has_fill and value == fill else value

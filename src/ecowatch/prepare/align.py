@@ -1,0 +1,256 @@
+"""The shift between two dates: measured by correlation, window by window, and taken out by cubic convolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import fft, ndimage
+
+from ._kernels import shift_cubic
+
+Array = np.ndarray[Any, Any]
+
+_REFINEMENTS = 12
+_SETTLED_PX = 0.002
+
+
+class WindowShift(NamedTuple):
+    """Displacement of the later date in one window: rows and columns in pixels, and the correlation once aligned."""
+
+    row_px: float
+    col_px: float
+    peak: float
+
+
+class PairShift(NamedTuple):
+    """Displacement of the later date over the whole area.
+
+    Parameters
+    ----------
+    row_px, col_px
+        Median over the reliable windows, pixels; positive: the same ground lies further down and right.
+    spread_px
+        Robust spread (1.4826 × median absolute deviation) of the reliable windows around it, pixels.
+    reliable, measured
+        Number of windows that were believed, and that were measured.
+    """
+
+    row_px: float
+    col_px: float
+    spread_px: float
+    reliable: int
+    measured: int
+
+    @property
+    def length_px(self) -> float:
+        """Length of the displacement, pixels."""
+        return math.hypot(self.row_px, self.col_px)
+
+
+def support_px(shift_px: tuple[float, float]) -> int:
+    """Return how many pixels around a window `shifted` needs for a displacement."""
+    return math.ceil(max(abs(shift_px[0]), abs(shift_px[1]))) + 2
+
+
+def shifted(
+    values: Array, covered: Array | None, *, shift_px: tuple[float, float], pad_px: int, fill: float | None
+) -> tuple[Array, Array | None]:
+    """Sample an image at displaced positions by cubic convolution, in its own integer numbers.
+
+    Integers stay integers, so that every later step gives the same result wherever the image was cut. A pixel with fill in
+    its 4 × 4 support becomes fill: nothing is blended with "no data".
+
+    Parameters
+    ----------
+    values
+        Integer, ``(band, row, col)``, larger than the result by `pad_px` on each side.
+    covered
+        Bool, ``(row, col)`` of the padded window: which pixels the scene covers; None for all.
+    shift_px
+        Rows and columns by which the sampling positions are moved.
+    pad_px
+        At least `support_px` of the shift.
+    fill
+        Number that means "no data"; None where there is none.
+
+    Returns
+    -------
+    values
+        Same type, ``(band, row, col)`` without the padding.
+    covered
+        Bool without the padding, False where the support left the scene; None if `covered` was None.
+
+    Source
+    ------
+    Keys, R. G. (1981): Cubic convolution interpolation for digital image processing. IEEE Trans. ASSP 29, eq. 15
+    (a = −1/2).
+    """
+    bands, height, width = values.shape
+    out = np.empty((bands, height - 2 * pad_px, width - 2 * pad_px), values.dtype)
+    top = float(np.iinfo(values.dtype).max)
+    number = 0.0 if fill is None else float(fill)
+    for band in range(bands):
+        shift_cubic(values[band], pad_px, shift_px[0], shift_px[1], number, fill is not None, top, out[band])
+    if covered is None:
+        return out, None
+    row, col = math.floor(shift_px[0]), math.floor(shift_px[1])
+    inside = np.ones(out.shape[1:], bool)
+    for i in range(-1, 3):
+        for j in range(-1, 3):
+            y, x = pad_px + row + i, pad_px + col + j
+            inside &= covered[y : y + inside.shape[0], x : x + inside.shape[1]]
+    return out, inside
+
+
+def window_shift(before: Array, after: Array, valid: Array) -> WindowShift:
+    """Measure the displacement between two images of one window.
+
+    Whole pixels come from the peak of the phase correlation of the gradient-like residuals, the fraction from weighted
+    least squares on the image gradients, repeated from the corrected position. Unusable pixels carry no weight.
+
+    Parameters
+    ----------
+    before, after
+        float32 or float64, ``(row, col)``, any unit.
+    valid
+        Bool, ``(row, col)``: usable in both dates.
+
+    Returns
+    -------
+    WindowShift
+        Where in `after` the ground of `before` lies, relative to its place in `before`; peak is the correlation
+        coefficient after alignment, 0 where nothing could be measured.
+
+    Source
+    ------
+    Kuglin & Hines (1975), phase correlation; Lucas & Kanade (1981), eq. 4, iterated. Here the whole-pixel start is
+    limited to a quarter of the window, and brightness and contrast are taken out by standardising both images.
+    """
+    a, b = _standardised(before, valid), _standardised(after, valid)
+    if a is None or b is None:
+        return WindowShift(0.0, 0.0, 0.0)
+    row, col = _whole_pixels(a, b)
+    position = np.array([row, col], float)
+    for _ in range(_REFINEMENTS):
+        step = _gradient_step(a, b, valid, position)
+        if step is None:
+            return WindowShift(0.0, 0.0, 0.0)
+        position += step
+        if np.abs(step).max() < _SETTLED_PX:
+            break
+    return WindowShift(float(position[0]), float(position[1]), _correlation(a, b, valid, position))
+
+
+def pair_shift(shifts: Sequence[WindowShift], *, min_peak: float, max_shift_px: float) -> PairShift | None:
+    """Combine the windows of an area into one displacement.
+
+    Parameters
+    ----------
+    shifts
+        Measured windows.
+    min_peak
+        Windows that correlate less once aligned are not believed: clouds and changed ground give nonsense.
+    max_shift_px
+        Windows beyond twice this are not believed either.
+
+    Returns
+    -------
+    PairShift or None
+        None where no window can be believed.
+    """
+    good = [s for s in shifts if s.peak >= min_peak and math.hypot(s.row_px, s.col_px) <= 2 * max_shift_px]
+    if not good:
+        return None
+    table = np.array([(s.row_px, s.col_px) for s in good])
+    centre = np.median(table, axis=0)
+    distance = np.hypot(*(table - centre).T)
+    spread = 1.4826 * float(np.median(distance))
+    # A second round without stragglers: one window on a moving river must not pull the others.
+    kept = table[distance <= 3 * spread + 0.05]
+    row, col = np.median(kept, axis=0)
+    return PairShift(round(float(row), 4), round(float(col), 4), round(spread, 4), len(kept), len(shifts))
+
+
+def _standardised(image: Array, valid: Array) -> Array | None:
+    if valid.sum() < 64:
+        return None
+    inside = image[valid].astype(np.float64)
+    # Winsorised: a few glaring roofs must not decide.
+    low, high = np.percentile(inside, (2, 98))
+    if high <= low:
+        return None
+    clipped = np.clip(image.astype(np.float64), low, high)
+    centre = float(np.mean(clipped[valid]))
+    spread = float(np.std(clipped[valid]))
+    return np.where(valid, (clipped - centre) / spread, 0.0)
+
+
+def _whole_pixels(a: Array, b: Array) -> tuple[int, int]:
+    rows, cols = a.shape
+    taper = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(cols + 2)[1:-1])
+    cross = np.conj(fft.rfft2(a * taper)) * fft.rfft2(b * taper)
+    correlation = fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), s=a.shape)
+    reach_row, reach_col = rows // 4, cols // 4
+    correlation[reach_row + 1 : rows - reach_row, :] = -np.inf
+    correlation[:, reach_col + 1 : cols - reach_col] = -np.inf
+    row, col = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
+    return int(row - rows if row > rows // 2 else row), int(col - cols if col > cols // 2 else col)
+
+
+def _sampled(image: Array, position: Array) -> Array:
+    """Bilinear sample of `image` at every pixel moved by `position`; NaN outside."""
+    rows, cols = image.shape
+    row, col = int(np.floor(position[0])), int(np.floor(position[1]))
+    fr, fc = position[0] - row, position[1] - col
+    out = np.full(image.shape, np.nan)
+    y0, y1 = max(0, -row), min(rows, rows - row - 1)
+    x0, x1 = max(0, -col), min(cols, cols - col - 1)
+    if y0 >= y1 or x0 >= x1:
+        return out
+    part = image[y0 + row : y1 + row + 1, x0 + col : x1 + col + 1]
+    upper = part[:-1, :-1] * (1 - fc) + part[:-1, 1:] * fc
+    lower = part[1:, :-1] * (1 - fc) + part[1:, 1:] * fc
+    out[y0:y1, x0:x1] = upper * (1 - fr) + lower * fr
+    return out
+
+
+def _smooth(image: Array) -> Array:
+    out = image.copy()
+    out[1:-1] = (image[:-2] + 2 * image[1:-1] + image[2:]) / 4
+    smooth = out.copy()
+    smooth[:, 1:-1] = (out[:, :-2] + 2 * out[:, 1:-1] + out[:, 2:]) / 4
+    return smooth
+
+
+def _gradient_step(a: Array, b: Array, valid: Array, position: Array) -> Array | None:
+    # Splines, not straight lines between pixels: those would smooth the noise most at half a pixel and be drawn there.
+    reference, moved = _smooth(a), ndimage.shift(_smooth(b), -position, order=3, mode="nearest")
+    usable = valid & (_sampled(valid.astype(float), position) > 0.999)
+    usable[:2] = usable[-2:] = False
+    usable[:, :2] = usable[:, -2:] = False
+    if usable.sum() < 64:
+        return None
+    grad_row, grad_col = np.gradient(np.nan_to_num((reference + moved) / 2))
+    difference = (moved - reference)[usable]
+    # Changed ground is the outlier of this fit; it is given no say.
+    limit = 3 * 1.4826 * np.median(np.abs(difference - np.median(difference))) + 1e-9
+    keep = np.abs(difference - np.median(difference)) <= limit
+    gr, gc, d = grad_row[usable][keep], grad_col[usable][keep], difference[keep]
+    normal = np.array([[np.sum(gr * gr), np.sum(gr * gc)], [np.sum(gr * gc), np.sum(gc * gc)]])
+    if np.linalg.det(normal) < 1e-9 * max(float(np.trace(normal)) ** 2, 1e-12):
+        return None
+    step: Array = -np.linalg.solve(normal, [np.sum(gr * d), np.sum(gc * d)])
+    return np.clip(step, -1.0, 1.0)
+
+
+def _correlation(a: Array, b: Array, valid: Array, position: Array) -> float:
+    moved = _sampled(b, position)
+    usable = valid & np.isfinite(moved) & (_sampled(valid.astype(float), position) > 0.999)
+    if usable.sum() < 64:
+        return 0.0
+    x, y = a[usable], moved[usable]
+    denominator = float(np.std(x) * np.std(y))
+    return float(np.mean((x - x.mean()) * (y - y.mean())) / denominator) if denominator > 0 else 0.0

@@ -1,0 +1,22 @@
+"""Rasters: the only importer of rasterio."""
+
+from .coarse import read_coarse
+from .read import GridReader, Layer, Pixels, RasterInfo, gdal_env, gdal_version, inspect, placement
+from .vectorize import burn
+from .write import write_cog, write_geotiff, write_jp2
+
+__all__ = [
+    "GridReader",
+    "Layer",
+    "Pixels",
+    "RasterInfo",
+    "burn",
+    "gdal_env",
+    "gdal_version",
+    "inspect",
+    "placement",
+    "read_coarse",
+    "write_cog",
+    "write_geotiff",
+    "write_jp2",
+]

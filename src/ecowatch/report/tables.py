@@ -1,0 +1,58 @@
+"""The short table of a run: patches by area and activity, and how much was seen."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyogrio
+
+from ..texts import Language, text
+
+
+def run_table(folder: Path, language: Language) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the table of a finished run, read back from its GeoPackage.
+
+    Parameters
+    ----------
+    folder
+        A run's folder with ``flagged.gpkg`` and ``run.json``.
+    language
+        zh or en.
+
+    Returns
+    -------
+    tuple
+        Column heads, and rows of cells as text.
+    """
+    header = [text(k, language) for k in ("area", "dates", "observed", "activity", "patches", "hectares")]
+    return header, list(_rows(folder, language))
+
+
+def _rows(folder: Path, language: Language) -> Iterator[list[str]]:
+    package = folder / "flagged.gpkg"
+    areas = pyogrio.read_dataframe(package, layer="area_summary", read_geometry=False)
+    patches = pyogrio.read_dataframe(package, layer="patch", read_geometry=False)
+    counts: defaultdict[Any, list[float]] = defaultdict(lambda: [0, 0.0])
+    column = f"activity_{language}"
+    for row in patches.itertuples():
+        entry = counts[row.area_id, row.pipeline, f"{row.activity_code} {getattr(row, column)}"]
+        entry[0] += 1
+        entry[1] += row.area_ha
+    for area in areas.itertuples():
+        name = f"{area.area_id} {area.area_name}"
+        if not isinstance(area.before_date, str):
+            yield [name, text("not_compared", language), "0.0 %", str(area.note), "", ""]
+            continue
+        found = {key[2]: entry for key, entry in counts.items() if key[:2] == (area.area_id, area.pipeline)}
+        first = [name, f"{area.before_date} → {area.after_date}", f"{100 * area.observed_share:.1f} %"]
+        if not found:
+            yield [*first, text("none_flagged", language), "0", "0.00"]
+        for number, (activity, (count, hectares)) in enumerate(sorted(found.items())):
+            lead = first if number == 0 else ["", "", ""]
+            yield [*lead, activity, str(int(count)), f"{hectares:.2f}"]
+    totals = json.loads((folder / "run.json").read_text("utf-8"))["totals"]
+    yield [text("total_once", language), "", "", "", str(totals["patches"]), f"{totals['patch_ha']:.2f}"]

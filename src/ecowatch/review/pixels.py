@@ -1,0 +1,237 @@
+"""The pixels of two dates on an area's grid: read, moved onto one another, turned into features, marked usable or not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..grid import Window
+from ..prepare import (
+    FEATURE_SCALE,
+    State,
+    alpha_state,
+    edges_off,
+    fill_state,
+    pair_state,
+    qa_pixel_state,
+    scl_state,
+    texture_features,
+)
+from ..raster import GridReader, Pixels
+from ..scenes import QualityKind, Scene
+
+if TYPE_CHECKING:
+    from .pair import Comparison, DateGroup
+
+Array = np.ndarray[Any, Any]
+NO_SHIFT = (0.0, 0.0)
+
+
+class PairPixels(NamedTuple):
+    """Two dates over one window.
+
+    ``before`` and ``after`` are integers ``(band, row, col)``, larger than the window by the margin asked for on each side,
+    or None where no pixel is usable in both dates;
+    ``state`` is uint8 of `State`, ``(row, col)``; ``fills`` are the numbers that still mean "no data" in the bands.
+    """
+
+    before: Array | None
+    after: Array | None
+    state: Array
+    fills: tuple[float | None, float | None]
+
+
+class _Reach(NamedTuple):
+    """How far around a window pixels are needed: for band values, and for taking the edges off."""
+
+    values_px: int
+    erode_px: int
+
+    @property
+    def state_px(self) -> int:
+        """The larger of both: where bands tell the state, they are read that far."""
+        return max(self.values_px, self.erode_px)
+
+
+def quality_state(scene: Scene, pixels: Pixels, *, clear_scl: Collection[int]) -> Array:
+    """Return the state of each pixel from a scene's quality layer, or from the fill of the given bands.
+
+    Parameters
+    ----------
+    scene
+        Tells what the layer means.
+    pixels
+        Its quality layer ``(1, row, col)``; bands where it has none.
+    clear_scl
+        Sentinel-2 classes that are usable.
+
+    Returns
+    -------
+    ndarray
+        uint8 of `State`, ``(row, col)``.
+    """
+    if scene.quality is None:
+        return fill_state(pixels.values, pixels.covered, fill=scene.bands[0].layer.fill)
+    kind, numbers = scene.quality.kind, pixels.values[0]
+    if kind is QualityKind.SCL:
+        state = scl_state(numbers, clear=clear_scl)
+    elif kind is QualityKind.QA_PIXEL:
+        state = qa_pixel_state(numbers)
+    else:
+        state = alpha_state(numbers)
+    if pixels.covered is not None:
+        state = np.where(pixels.covered, state, np.uint8(State.NO_DATA))
+    return state
+
+
+def read_pair(
+    reader: GridReader,
+    comparison: Comparison,
+    window: Window,
+    *,
+    shift_px: tuple[float, float],
+    inside: Array | None,
+    margin_px: int = 0,
+    features: bool = True,
+    roles: Sequence[str] | None = None,
+) -> PairPixels:
+    """Read both dates over `window` and say which pixels may be compared.
+
+    Parameters
+    ----------
+    reader
+        Open on the comparison's grid.
+    comparison
+        Area, dates, pipeline.
+    window
+        A window of the grid.
+    shift_px
+        Displacement of the after date, taken out while reading.
+    inside
+        Bool ``(row, col)``: pixels of the area; None for all.
+    margin_px
+        Pixels of the bands wanted around the window.
+    features
+        Apply the feature step of the pipeline's method.
+    roles
+        Bands to read; those of the comparison where None.
+    """
+    roles = comparison.roles if roles is None else tuple(roles)
+    pipeline = comparison.pipeline
+    textured = features and pipeline.detect.method == "rgb_texture"
+    spread = pipeline.detect.texture_px // 2 if textured else 0
+    # A texture window must not reach into what is not there.
+    reach = _Reach(margin_px + spread, max(pipeline.prepare.erode_px, spread))
+    clear = pipeline.prepare.clear_scl
+    dates = ((comparison.before, NO_SHIFT), (comparison.after, shift_px))
+    looks = [_DateReader(reader, group, roles, window, reach, shift, clear) for group, shift in dates]
+    quick = [look.quick_state() for look in looks]
+    if quick[0] is not None and quick[1] is not None:
+        state = pair_state(quick[0], quick[1], inside)
+        if not (state == State.USABLE).any():
+            return PairPixels(None, None, state, (None, None))
+    (before, state_b), (after, state_a) = (look.values_and_state(fold_fill=textured) for look in looks)
+    fills = tuple(None if textured else group.scenes[0].bands[0].layer.fill for group, _ in dates)
+    if textured:
+        side = pipeline.detect.texture_px
+        before, after = texture_features(before, side_px=side), texture_features(after, side_px=side)
+    return PairPixels(before, after, pair_state(state_b, state_a, inside), (fills[0], fills[1]))
+
+
+def feature_radiometry(
+    comparison: Comparison, group: DateGroup
+) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
+    """Return names and (scale, offset) of what `read_pair` gives for a date: bands, or features in their integers."""
+    radiometry = group.radiometry(comparison.roles)
+    if comparison.pipeline.detect.method != "rgb_texture":
+        return comparison.roles, radiometry
+    factor = FEATURE_SCALE if group.scenes[0].bands[0].layer.dtype == "uint8" else 1
+    scaled = tuple((scale / factor, offset) for scale, offset in radiometry)
+    return (*comparison.roles, "texture"), (*scaled, (scaled[0][0], 0.0))
+
+
+class _DateReader:
+    """Reads one date over one window; the scenes of the date fill one another's gaps in the order of their names."""
+
+    def __init__(
+        self,
+        reader: GridReader,
+        group: DateGroup,
+        roles: Sequence[str],
+        window: Window,
+        reach: _Reach,
+        shift_px: tuple[float, float],
+        clear_scl: tuple[int, ...],
+    ) -> None:
+        self._reader = reader
+        self._scenes = group.scenes
+        self._roles = roles
+        self._window = window
+        self._reach = reach
+        self._shift = shift_px
+        self._clear = clear_scl
+
+    def quick_state(self) -> Array | None:
+        """State over the window from the quality layer alone; None where the bands themselves must be read."""
+        if len(self._scenes) > 1 or self._needs_bands(self._scenes[0]):
+            return None
+        return self._edges_off(self._quality(self._scenes[0]))
+
+    def values_and_state(self, *, fold_fill: bool) -> tuple[Array, Array]:
+        """Values over the window grown by the reach, and the state over the window, edges taken off."""
+        values: Array | None = None
+        state: Array | None = None
+        for scene in self._scenes:
+            part, part_state = self._scene(scene, fold_fill=fold_fill or len(self._scenes) > 1)
+            if values is None or state is None:
+                values, state = part, part_state
+            else:
+                gap = (state == State.NO_DATA) & (part_state != State.NO_DATA)
+                state = np.where(gap, part_state, state)
+                values = np.where(_cropped(gap, self._reach.state_px - self._reach.values_px), part, values)
+            if not (state == State.NO_DATA).any():
+                break
+        assert values is not None and state is not None
+        return values, self._edges_off(state)
+
+    def _edges_off(self, state: Array) -> Array:
+        radius = self._reach.erode_px
+        return edges_off(_cropped(state, self._reach.state_px - radius), radius_px=radius)
+
+    def _needs_bands(self, scene: Scene) -> bool:
+        # Opacity stands in the same blocks as the colours: reading it alone would decode them twice.
+        return scene.quality is None or scene.quality.kind is QualityKind.ALPHA
+
+    def _quality(self, scene: Scene) -> Array:
+        assert scene.quality is not None
+        window = self._window.padded(self._reach.state_px)
+        pixels = self._reader.read([scene.quality.layer], window, shift_px=self._shift, categorical=True)
+        return quality_state(scene, pixels, clear_scl=self._clear)
+
+    def _scene(self, scene: Scene, *, fold_fill: bool) -> tuple[Array, Array]:
+        layers = [scene.band(role).layer for role in self._roles]
+        trim = self._reach.state_px - self._reach.values_px
+        if not self._needs_bands(scene):
+            state = self._quality(scene)
+            if not fold_fill:
+                window = self._window.padded(self._reach.values_px)
+                return self._reader.read(layers, window, shift_px=self._shift).values, state
+            pixels = self._reader.read(layers, self._window.padded(self._reach.state_px), shift_px=self._shift)
+            filled = fill_state(pixels.values, pixels.covered, fill=layers[0].fill)
+            return _cropped(pixels.values, trim), np.maximum(state, filled)
+        window = self._window.padded(self._reach.state_px)
+        alpha = [scene.quality.layer] if scene.quality is not None else []
+        pixels = self._reader.read([*layers, *alpha], window, shift_px=self._shift)
+        values = pixels.values[: len(layers)]
+        state = fill_state(values, pixels.covered, fill=layers[0].fill)
+        if alpha:
+            # Cubic convolution rings at the rim of the image; anything but full opacity is rim.
+            opaque = pixels.values[len(layers)]
+            state = np.maximum(state, alpha_state(np.where(opaque == np.iinfo(opaque.dtype).max, opaque, 0)))
+        return np.ascontiguousarray(_cropped(values, trim)), state
+
+
+def _cropped(image: Array, px: int) -> Array:
+    return image[..., px : image.shape[-2] - px, px : image.shape[-1] - px] if px else image

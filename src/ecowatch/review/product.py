@@ -1,0 +1,221 @@
+"""The GeoPackage of flagged patches: built beside, read back, renamed; the same results give the same bytes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+import pyogrio
+from pyproj import CRS
+
+from ..atomic import replacing
+from ..errors import StorageError
+from ..grid import geodesic_area_m2
+from .assemble import AreaResult
+
+Row = Mapping[str, Any]
+
+_TEXT, _REAL, _WHOLE = "string", "float64", "Int64"
+_PATCH = {
+    "patch_id": _TEXT,
+    "area_id": _TEXT,
+    "area_name": _TEXT,
+    "period": _TEXT,
+    "activity_code": _TEXT,
+    "activity_zh": _TEXT,
+    "activity_en": _TEXT,
+    "confidence": _REAL,
+    "reasons": _TEXT,
+    "change_code": _TEXT,
+    "area_ha": _REAL,
+    "strength": _REAL,
+    "before_date": _TEXT,
+    "after_date": _TEXT,
+    "before_scenes": _TEXT,
+    "after_scenes": _TEXT,
+    "observed_share": _REAL,
+    "area_shares": _TEXT,
+    "zone_shares": _TEXT,
+    "carrier": _TEXT,
+    "shift_px": _REAL,
+    "spectrum_before": _TEXT,
+    "spectrum_after": _TEXT,
+    "pipeline": _TEXT,
+    "pipeline_version": _TEXT,
+}
+LAYERS: dict[str, tuple[str, dict[str, str]]] = {
+    "patch": ("MultiPolygon", _PATCH),
+    "patch_road": ("MultiLineString", _PATCH | {"length_m": _REAL, "width_m": _REAL}),
+    "area_summary": (
+        "MultiPolygon",
+        {
+            "area_id": _TEXT,
+            "area_name": _TEXT,
+            "kind": _TEXT,
+            "period": _TEXT,
+            "pipeline": _TEXT,
+            "pipeline_version": _TEXT,
+            "before_date": _TEXT,
+            "after_date": _TEXT,
+            "area_ha": _REAL,
+            "observed_share": _REAL,
+            "observed_ha": _REAL,
+            "not_observed_ha": _REAL,
+            "failed_ha": _REAL,
+            "patches": _WHOLE,
+            "patch_ha": _REAL,
+            "shift_measured_px": _REAL,
+            "shift_px": _REAL,
+            "note": _TEXT,
+        },
+    ),
+    "not_observed": (
+        "MultiPolygon",
+        {
+            "area_id": _TEXT,
+            "pipeline": _TEXT,
+            "reason": _TEXT,
+            "reason_zh": _TEXT,
+            "reason_en": _TEXT,
+            "area_ha": _REAL,
+        },
+    ),
+}
+"""Layers of ``flagged.gpkg``: geometry type, and columns with their types; units in ``docs/columns.md``."""
+
+
+def summary_row(result: AreaResult, period: str, crs: CRS) -> dict[str, Any]:
+    """Return the row of the layer `area_summary`; its hectares add up: area = observed + not observed + failed."""
+    area_ha = round(geodesic_area_m2(result.area.geometry, crs) / 1e4, 4)
+    coverage, fit, comparison = result.coverage, result.fit, result.comparison
+    share = 1 / coverage.expected_px if coverage.expected_px else 0.0
+    observed = round(area_ha * coverage.observed_px * share, 4)
+    failed = round(area_ha * coverage.failed_px * share, 4)
+    return {
+        "area_id": result.area.area_id,
+        "area_name": result.area.name,
+        "kind": result.area.kind,
+        "period": period,
+        "pipeline": result.pipeline.name if result.pipeline else None,
+        "pipeline_version": result.pipeline.version if result.pipeline else None,
+        "before_date": comparison.before.day.isoformat() if comparison else None,
+        "after_date": comparison.after.day.isoformat() if comparison else None,
+        "area_ha": area_ha,
+        "observed_share": coverage.observed_share,
+        "observed_ha": observed,
+        "not_observed_ha": round(area_ha - observed - failed, 4),
+        "failed_ha": failed,
+        "patches": len(result.patches),
+        "patch_ha": round(sum(row["area_ha"] for row in result.patches), 4),
+        "shift_measured_px": round(fit.measured.length_px, 3) if fit and fit.measured else None,
+        "shift_px": fit.shift_px if fit else None,
+        "note": result.note or ("; ".join(result.area.notes) or None),
+        "geometry": result.area.geometry,
+    }
+
+
+def write_geopackage(
+    path: Path,
+    results: Sequence[AreaResult],
+    *,
+    period: str,
+    as_of: str,
+    crs: CRS,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write the layers of a run.
+
+    Parameters
+    ----------
+    path
+        Target, replaced as a whole.
+    results
+        One entry per area and pipeline, in order.
+    period
+        Of the review.
+    as_of
+        Date (ISO) that the file carries as its own: the last day of the period, not the clock.
+    crs
+        Of all geometries.
+    metadata
+        What the file says of its making; must not depend on where or when it ran.
+
+    Raises
+    ------
+    StorageError
+        ``CANNOT_WRITE``, or ``GPKG_INCOMPLETE`` where the file does not hold what was written.
+    """
+    rows: dict[str, list[Row]] = {
+        "patch": [row for result in results for row in result.patches],
+        "patch_road": [row for result in results for row in result.roads],
+        "area_summary": [summary_row(result, period, crs) for result in results],
+        "not_observed": [row for result in results for row in result.unseen],
+    }
+    with replacing(path) as beside:
+        beside.unlink()
+        # GDAL stamps the file's tables with the clock unless told otherwise.
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{as_of}T00:00:00.000Z"})
+        try:
+            for layer, (kind, columns) in LAYERS.items():
+                _write_layer(beside, layer, kind, columns, rows[layer], crs, metadata)
+        except (
+            pyogrio.errors.DataSourceError,
+            pyogrio.errors.DataLayerError,
+            pyogrio.errors.FeatureError,
+        ) as error:
+            raise StorageError("CANNOT_WRITE", path, str(error), "free space or permissions") from error
+        finally:
+            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+        _check(beside, path, {layer: len(r) for layer, r in rows.items()})
+
+
+def _write_layer(
+    path: Path,
+    layer: str,
+    kind: str,
+    columns: Mapping[str, str],
+    rows: Sequence[Row],
+    crs: CRS,
+    metadata: Mapping[str, Any],
+) -> None:
+    data = {name: pd.array([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
+    frame = geopandas.GeoDataFrame(data, geometry=[row["geometry"] for row in rows], crs=crs)
+    # Only the first write of a file may carry metadata: GDAL opens the others for update.
+    first = not path.exists()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A geometry of type")
+        pyogrio.write_dataframe(
+            frame,
+            path,
+            layer=layer,
+            driver="GPKG",
+            geometry_type=kind,
+            promote_to_multi=True,
+            dataset_options={"VERSION": "1.2"} if first else None,
+            layer_options={"GEOMETRY_NAME": "geom", "FID": "fid", "SPATIAL_INDEX": "YES"},
+            dataset_metadata={"ecowatch": json.dumps(metadata, ensure_ascii=False, sort_keys=True)} if first else None,
+        )
+
+
+def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:
+    """Count the rows twice, by sqlite and by what readers will use: an interrupted write can leave the two apart."""
+    with closing(sqlite3.connect(f"file:{beside}?mode=ro&immutable=1", uri=True)) as database:
+        for layer, count in expected.items():
+            stored = database.execute(f'SELECT count(*) FROM "{layer}"').fetchone()[0]
+            read = pyogrio.read_info(beside, layer=layer, force_feature_count=True)["features"]
+            if not stored == read == count:
+                raise StorageError(
+                    "GPKG_INCOMPLETE",
+                    path,
+                    f"layer {layer} holds {stored} rows, readers see {read}, {count} were written",
+                    "free space, then run again",
+                )
+    for suffix in ("-journal", "-wal", "-shm"):
+        Path(f"{beside}{suffix}").unlink(missing_ok=True)

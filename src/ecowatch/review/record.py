@@ -1,0 +1,149 @@
+"""The record of a run: what went in, what came out, what was not seen, what failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyogrio
+import shapely
+
+from .. import __version__
+from ..areas import overlaps_between, union_area_m2
+from ..atomic import write_text
+from ..grid import geodesic_area_m2
+from ..raster import gdal_version
+from .assemble import AreaResult
+from .plan import Plan
+
+LIMITS = (
+    "Two dates only: a change is not yet confirmed by a third.",
+    "Blasting of reefs, extraction below water and structures smaller than about four pixels cannot be seen.",
+    "An activity is a rule's suggestion with its reasons, not a finding of fact.",
+    "Not observed is never no change: see the layer not_observed.",
+)
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result."""
+    return {
+        "ecowatch": __version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "numpy": version("numpy"),
+        "numba": version("numba"),
+        "shapely": shapely.__version__,
+        "geos": shapely.geos_version_string,
+        "gdal_raster": gdal_version(),
+        "gdal_vector": ".".join(map(str, pyogrio.__gdal_version__)),
+    }
+
+
+def provenance(plan: Plan) -> dict[str, Any]:
+    """Return what both the GeoPackage and the record say of the making: inputs, pipelines, versions, limits."""
+    scenes = {s.scene_id: s.digest for c in plan.comparisons for g in (c.before, c.after) for s in g.scenes}
+    pipelines = {c.pipeline.name: c.pipeline for c in plan.comparisons}
+    return {
+        "period": plan.review.period,
+        "software": software_versions(),
+        "pipelines": {n: {"version": p.version, "digest": p.digest()} for n, p in sorted(pipelines.items())},
+        "scenes": dict(sorted(scenes.items())),
+        "boundaries": {area.area_id: area.version for area in plan.areas},
+        "limits": list(LIMITS),
+    }
+
+
+def totals(results: Sequence[AreaResult]) -> dict[str, Any]:
+    """Return the totals of a run in hectares; ground that lies in several areas is counted once."""
+    crs = results[0].area.crs if results else None
+    if crs is None:
+        return {"patches": 0, "patch_ha": 0.0, "area_ha": 0.0, "overlaps": []}
+    areas = {r.area.area_id: r.area for r in results}
+    patches = [row["geometry"] for r in results for row in r.patches]
+    return {
+        "patches": len(patches),
+        "patch_ha": round(union_area_m2(patches, crs) / 1e4, 4),
+        "area_ha": round(union_area_m2([a.geometry for a in areas.values()], crs) / 1e4, 4),
+        "overlaps": [
+            {"areas": [a, b], "ha": round(m2 / 1e4, 4)} for a, b, m2 in overlaps_between(list(areas.values()))
+        ],
+    }
+
+
+def coverage_rows(results: Sequence[AreaResult]) -> list[dict[str, Any]]:
+    """Return the pixel accounting by area and pipeline.
+
+    Raises
+    ------
+    AssertionError
+        Where expected ≠ observed + not observed + failed: then the run must not be published.
+    """
+    rows = []
+    for result in results:
+        c = result.coverage
+        if c.not_observed_px < 0 or c.expected_px != c.observed_px + c.not_observed_px + c.failed_px:
+            raise AssertionError(f"{result.area.area_id}: coverage does not add up: {c}")
+        rows.append(
+            {
+                "area_id": result.area.area_id,
+                "pipeline": result.pipeline.name if result.pipeline else None,
+                "area_m2": round(geodesic_area_m2(result.area.geometry, result.area.crs), 1),
+                "expected_px": c.expected_px,
+                "observed_px": c.observed_px,
+                "not_observed_px": c.not_observed_px,
+                "failed_px": c.failed_px,
+                "observed_share": c.observed_share,
+                "why": result.comparison.why if result.comparison else None,
+                "fit": json.loads(result.fit.to_json()) if result.fit else None,
+                "note": result.note,
+            }
+        )
+    return rows
+
+
+def write_record(
+    path: Path,
+    plan: Plan,
+    results: Sequence[AreaResult],
+    failures: Sequence[Mapping[str, Any]],
+    *,
+    started: datetime,
+    place: Mapping[str, Any],
+    digests: Mapping[str, str],
+) -> None:
+    """Write ``run.json``, the last file of a run: where it stands, the run is complete.
+
+    Parameters
+    ----------
+    path
+        Target.
+    plan, results, failures
+        What was to be done, what was done, what was not.
+    started
+        When the run began (UTC).
+    place
+        Scheduler, workers, tile size: allowed here, and only here.
+    digests
+        SHA-256 of each product.
+    """
+    record = provenance(plan) | {
+        "run_id": plan.run_id,
+        "review": plan.review.name,
+        "settings": plan.review.model_dump(mode="json"),
+        "complete": True,
+        "exit_code": 3 if failures or plan.quarantined else 0,
+        "scenes_found": plan.scenes_found,
+        "quarantined": [vars(q) for q in plan.quarantined],
+        "failures": list(failures),
+        "coverage": coverage_rows(results),
+        "totals": totals(results),
+        "products": dict(digests),
+        "place": dict(place),
+        "started": started.isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=1, default=str) + "\n")

@@ -1,0 +1,165 @@
+"""The spine: one tile of one comparison, from pixels to run-lengths."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import replacing
+from ..detect import BlockResult, detect_block
+from ..grid import Window
+from ..prepare import State
+from ..raster import GridReader, burn
+from .fit import Fit, area_blocks
+from .pair import Comparison
+from .pixels import feature_radiometry, read_pair
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One tile of one comparison; a rerun of one area is a shorter list of these.
+
+    Parameters
+    ----------
+    comparison
+        Area, dates, grid, pipeline.
+    tile
+        Window of the grid.
+    rasters
+        Whether score and state are kept too.
+    """
+
+    comparison: Comparison
+    tile: Window
+    rasters: bool = False
+
+    @property
+    def key(self) -> str:
+        """SHA-256 over everything the result depends on."""
+        text = f"{self.comparison.key} {tuple(self.tile)} {self.rasters}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """What a tile leaves behind: run-lengths with exact sums, and counts of pixels; nothing that tells where it ended.
+
+    Parameters
+    ----------
+    blocks
+        Flagged and unseen runs of all blocks, joined.
+    inside_px, observed_px
+        Pixels of the area in this tile, and those of them that were seen in both dates.
+    score, state
+        float32 and uint8 over the tile, only where rasters were asked for.
+    """
+
+    blocks: BlockResult
+    inside_px: int
+    observed_px: int
+    score: Array | None = None
+    state: Array | None = None
+
+    def save(self, path: Path) -> None:
+        """Write the result as a whole, beside and renamed."""
+        arrays: dict[str, Array] = {
+            "runs": self.blocks.runs,
+            "sums": self.blocks.sums,
+            "unseen": self.blocks.unseen,
+            "counts": np.array([self.inside_px, self.observed_px], np.int64),
+        }
+        if self.score is not None and self.state is not None:
+            arrays |= {"score": self.score, "state": self.state}
+        with replacing(path) as beside, beside.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> TileResult:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            inside, observed = (int(n) for n in data["counts"])
+            return cls(
+                BlockResult(data["runs"], data["sums"], data["unseen"]),
+                inside,
+                observed,
+                data.get("score"),
+                data.get("state"),
+            )
+
+
+def process(task: Task, fit: Fit) -> TileResult:
+    """Compare the two dates over one tile.
+
+    Raises
+    ------
+    SceneError
+        Where a block cannot be read; the tile is then reported as failed and the others go on.
+    """
+    comparison = task.comparison
+    score = np.zeros(task.tile.shape, np.float32) if task.rasters else None
+    state = np.zeros(task.tile.shape, np.uint8) if task.rasters else None
+    results, inside_px, observed_px = [], 0, 0
+    with GridReader(comparison.grid) as reader:
+        for block in area_blocks(comparison, task.tile):
+            window = block.intersection(task.tile)
+            assert window is not None
+            inside = burn(comparison.area.geometry, comparison.grid.cropped(window))
+            if not inside.any():
+                continue
+            result, block_score, block_state = _process_block(reader, comparison, fit, window, inside)
+            results.append(result)
+            inside_px += int(inside.sum())
+            observed_px += int(np.count_nonzero((block_state == State.USABLE) | (block_state >= State.WEAK)))
+            if score is not None and state is not None:
+                score[window.within(task.tile)] = block_score
+                state[window.within(task.tile)] = block_state
+    names, _ = feature_radiometry(comparison, comparison.before)
+    return TileResult(_joined(results, len(names)), inside_px, observed_px, score, state)
+
+
+def _process_block(
+    reader: GridReader, comparison: Comparison, fit: Fit, window: Window, inside: Array
+) -> tuple[BlockResult, Array, Array]:
+    reach = comparison.pipeline.detect.reach_px
+    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=inside, margin_px=reach)
+    state = pair.state
+    names, radiometry_b = feature_radiometry(comparison, comparison.before)
+    _, radiometry_a = feature_radiometry(comparison, comparison.after)
+    before, after, fills = pair.before, pair.after, pair.fills
+    if fit.score is None or fit.thresholds is None or before is None or after is None:
+        # Nothing can be decided here, and what is not decided was not observed.
+        state[state == State.USABLE] = State.MASKED
+        reach = 0
+        before = after = np.zeros((len(names), *state.shape), np.uint8)
+        fills = (None, None)
+        weights = tuple(np.zeros(s, np.float32) for s in ((1, len(names)), (1, len(names)), 1, 1))
+        weak = strong = np.inf
+    else:
+        weights = fit.score.for_numbers(radiometry_b, radiometry_a)
+        weak, strong = fit.thresholds.weak, fit.thresholds.strong
+    result, score = detect_block(
+        before,
+        after,
+        state,
+        weights=(weights[0], weights[1], weights[2], weights[3]),
+        weak=weak,
+        strong=strong,
+        fills=fills,
+        reach_px=reach,
+        row0=window.row0,
+        col0=window.col0,
+    )
+    return result, score, state
+
+
+def _joined(results: list[BlockResult], bands: int) -> BlockResult:
+    runs = [np.empty((0, 3), np.int32), *(r.runs for r in results)]
+    sums = [np.empty((0, 3 + 2 * bands), np.int64), *(r.sums for r in results)]
+    unseen = [np.empty((0, 4), np.int32), *(r.unseen for r in results)]
+    return BlockResult(np.concatenate(runs), np.concatenate(sums), np.concatenate(unseen))

@@ -1,0 +1,115 @@
+"""Sentinel-2's +1000: the metadata says whether pixels carry it, the pixels are asked whether that is true.
+
+From processing baseline 04.00 numbers are stored 1000 higher. Archives and conversion tools remove the offset and leave
+the metadata, or copy metadata without the list; either way reflectance is wrong by 0.1, more than most changes. Metadata
+and pixels must therefore agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from scipy.ndimage import binary_erosion
+
+from ..errors import SceneError
+from ..grid import Grid
+from ..raster import read_coarse
+from .scene import Band
+
+Array = np.ndarray[Any, Any]
+
+SAMPLE_PX = 512
+MIN_VALID = 200
+NEGATIVE_SHARE = 0.01
+NEGATIVE_MARGIN = 100.0
+"""Numbers below which a reflectance counts as negative: -0.01. Dark water lies about zero and may fall just under it."""
+ADDED = 1000.0
+DARKEST_PERCENT = 0.1
+_REMEDY = "fetch the product again, or set trust_offset = true for this source if the metadata are known to be right"
+
+
+def check_offset(numbers: Array, *, fill: float, offsets: Sequence[float], where: object) -> None:
+    """Compare the offset of the metadata with sampled numbers.
+
+    Parameters
+    ----------
+    numbers
+        ``(band, n)``, any number type: sampled numbers as they stand in the files.
+    fill
+        Number that means "no data"; a pixel counts where no band holds it.
+    offsets
+        Offset per band in the same numbers (-1000 from baseline 04.00), 0 where the metadata name none.
+    where
+        Scene, for the message.
+
+    Raises
+    ------
+    SceneError
+        ``OFFSET_CONFLICT``: the offset makes more than 1 % of the numbers clearly negative, or there is none and in every
+        band the darkest 0.1 % lie at or above 1000. With fewer than 200 valid pixels nothing can be told.
+    """
+    valid = np.asarray(numbers, np.float64)[:, _valid(numbers, fill)]
+    if valid.shape[1] < MIN_VALID:
+        return
+    applied = np.asarray(offsets, np.float64)
+    if applied.any():
+        _check_applied(valid, applied, where)
+    else:
+        _check_none(valid, where)
+
+
+def _check_applied(valid: Array, offsets: Array, where: object) -> None:
+    corrected = (valid + offsets[:, None])[offsets != 0]
+    share = float((corrected < -NEGATIVE_MARGIN).mean())
+    if share > NEGATIVE_SHARE:
+        raise SceneError(
+            "OFFSET_CONFLICT",
+            where,
+            f"the metadata say offset {offsets.min():g}, but {share:.1%} of the pixels would be negative: the pixels were"
+            " already corrected",
+            _REMEDY,
+        )
+
+
+def _check_none(valid: Array, where: object) -> None:
+    darkest = np.percentile(valid, DARKEST_PERCENT, axis=1)
+    if darkest.min() >= ADDED:
+        raise SceneError(
+            "OFFSET_CONFLICT",
+            where,
+            f"the metadata say offset 0, but the darkest {DARKEST_PERCENT} % of every band are at or above"
+            f" {darkest.min():.0f}: the pixels still carry the +{ADDED:.0f}",
+            _REMEDY,
+        )
+
+
+def check_scene_offset(bands: Sequence[Band], where: object) -> None:
+    """Sample the bands of a Sentinel-2 scene at no more than 512 x 512 pixels and check their offset.
+
+    Raises
+    ------
+    SceneError
+        ``OFFSET_CONFLICT``, or ``RASTER_UNREADABLE`` with the file.
+    """
+    finest = min((band.layer.grid for band in bands), key=lambda grid: grid.pixel_m)
+    numbers = read_coarse([band.layer for band in bands], _coarse(finest)).values
+    fill = bands[0].layer.fill or 0.0
+    # A decimated JPEG 2000 mixes fill into the pixels beside it.
+    valid = binary_erosion(_valid(numbers, fill), np.ones((3, 3)), border_value=1)
+    offsets = [round(band.offset / band.scale, 3) for band in bands]
+    check_offset(numbers[:, valid], fill=fill, offsets=offsets, where=where)
+
+
+def _valid(numbers: Array, fill: float) -> Array:
+    valid: Array = ((numbers != fill) & np.isfinite(numbers)).all(axis=0)
+    return valid
+
+
+def _coarse(grid: Grid) -> Grid:
+    rows, cols = grid.shape
+    step = -(-max(rows, cols) // SAMPLE_PX)
+    shape = (max(1, rows // step), max(1, cols // step))
+    return Grid.from_parts(grid.crs, grid.transform * Affine.scale(step), shape)

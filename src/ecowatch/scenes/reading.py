@@ -1,0 +1,146 @@
+"""What every product reader shares: a candidate to be tried, a checked raster file and its layers."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import GridError, IntakeError, SceneError
+from ..grid import Grid
+from ..intake import RASTER_KINDS, Admitted, admit
+from ..raster import Layer, RasterInfo, inspect
+from .scene import Scene
+
+# A scheme ("http:", "file:", "MEM:::", "C:"), GDAL's virtual file systems, a network share, inline XML or JSON, an
+# encoded dot or slash: none of these names a local file in so many words.
+_NOT_A_LOCAL_NAME = re.compile(
+    r"[^/]*:|//|.*\\|\s*[<{]|(?:.*/)?vsi[a-z0-9_]+[/?]|.*[?\x00-\x1f\x7f]|.*%(?:2e|2f|5c|00)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MAX_HREF = 4096
+
+
+class Reading(NamedTuple):
+    """A scene with what tells two processings of one acquisition apart.
+
+    `acquisition` is None where the product does not say; `processed` is baseline and time of processing, larger = newer.
+    """
+
+    scene: Scene
+    acquisition: tuple[str, ...] | None
+    processed: tuple[float, str]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that may be a scene: where it lies, and how to find out."""
+
+    where: str
+    read: Callable[[], Reading]
+
+
+class RasterFile(NamedTuple):
+    """A checked raster file and what it says of itself."""
+
+    admitted: Admitted
+    info: RasterInfo
+
+
+def open_raster(path: Path, roots: Sequence[Path]) -> RasterFile:
+    """Check and inspect one raster file.
+
+    Raises
+    ------
+    IntakeError, SceneError
+        Each names the file.
+    """
+    admitted = admit(path, roots=roots, kinds=RASTER_KINDS)
+    try:
+        info = inspect(admitted)
+    except GridError as error:
+        raise SceneError(error.code, path, error.finding, error.remedy) from error
+    if info.dtype.startswith("complex"):
+        raise SceneError("SCENE_BANDS", path, f"its numbers are {info.dtype}", "give reflectance")
+    return RasterFile(admitted, info)
+
+
+def layer_of(file: RasterFile, *, fill: float | None, index: int = 1, grid: Grid | None = None) -> Layer:
+    """Return one band of a checked file.
+
+    Parameters
+    ----------
+    file
+        From `open_raster`.
+    fill
+        Fill value where the file names none.
+    index
+        Band number, from 1.
+    grid
+        Where its pixels lie, for a file without georeference.
+
+    Raises
+    ------
+    SceneError
+        ``SCENE_BANDS`` (no such band) or ``NO_CRS``.
+    """
+    path, info = file.admitted.path, file.info
+    if index > info.count:
+        raise SceneError("SCENE_BANDS", path, f"band {index} of {info.count}", "check the description of the bands")
+    grid = info.grid or grid
+    if grid is None:
+        raise SceneError("NO_CRS", path, "the file has no georeference", "deliver it with CRS and transform")
+    own = info.nodata if info.nodata is not None else fill
+    fill = None if own is None else float(own)
+    return Layer(path, file.admitted.kind.value, file.admitted.digest, index, grid, info.dtype, fill)
+
+
+def same_grid(a: Grid, b: Grid) -> bool:
+    """Whether two grids cover the same rectangle, within half a pixel of the coarser."""
+    half = 0.5 * max(*a.pixel_size, *b.pixel_size)
+    return a.crs == b.crs and all(
+        math.isclose(x, y, rel_tol=0, abs_tol=half) for x, y in zip(a.bounds, b.bounds, strict=True)
+    )
+
+
+def local_path(text: object, folder: Path, roots: Sequence[Path], where: object) -> Path:
+    """Return the file a metadata text names, if it is a plain local name under one of `roots`.
+
+    Text from outside may be anything GDAL understands: an address, a virtual file system, a whole VRT. Only a relative
+    path or an absolute local one is taken, links are followed, and it must end under a root.
+
+    Raises
+    ------
+    IntakeError
+        ``HREF_NOT_ALLOWED``.
+    """
+    remedy = "download the asset and name it by a path relative to its metadata file"
+    shown = repr(text)[:80]
+    if not isinstance(text, str) or not text.strip() or len(text) > _MAX_HREF or _NOT_A_LOCAL_NAME.match(text):
+        raise IntakeError("HREF_NOT_ALLOWED", where, f"{shown} is no local file name", remedy)
+    try:
+        real = Path(os.path.realpath(folder / text))
+        inside = any(real.is_relative_to(os.path.realpath(root)) for root in roots)
+    except (OSError, ValueError) as error:
+        raise IntakeError("HREF_NOT_ALLOWED", where, f"{shown} cannot be resolved ({error})", remedy) from error
+    if not inside:
+        raise IntakeError("HREF_NOT_ALLOWED", where, f"{shown} leads out of the input roots", remedy)
+    return real
+
+
+def require_red_and_nir(roles: Iterable[str], missing: Iterable[str], where: object) -> None:
+    """Refuse a satellite scene in which vegetation cannot be told from bare ground.
+
+    Raises
+    ------
+    SceneError
+        ``SCENE_INCOMPLETE`` with what is missing.
+    """
+    if {"red", "nir"} <= set(roles):
+        return
+    names = ", ".join(missing) or "red or near infrared"
+    raise SceneError("SCENE_INCOMPLETE", where, f"missing: {names}", "fetch the product again, with all its bands")

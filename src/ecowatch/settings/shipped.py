@@ -1,0 +1,73 @@
+"""The settings files that the repository ships, as values; ``configs/`` and ``pipelines/`` are printed from these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .cluster import Cluster
+from .example import commented_toml
+from .pipeline import bitemporal_pipeline, uav_pipeline
+from .review import AreaSource, BandDescription, Review, SceneSource
+
+_DEMO = Path("../sample_data/demo")
+
+
+def _demo_review(name: str, period: str, only: tuple[str, ...] = ()) -> Review:
+    return Review(
+        name=name,
+        period=period,
+        roots=(_DEMO,),
+        only=only,
+        areas=(AreaSource(path=_DEMO / "areas.geojson", id_field="area_id", name_field="name", zone_field="zone"),),
+        sources=(
+            SceneSource(path=_DEMO / "sentinel2", product="safe"),
+            SceneSource(path=_DEMO / "uav", product="geotiff", sensor="uav_rgb", pipeline="uav"),
+        ),
+    )
+
+
+def shipped_files() -> dict[str, str]:
+    """Return the text of every shipped settings file by its path in the repository."""
+    plain = Review(
+        name="example",
+        period="2026H1",
+        roots=(Path("data"),),
+        runs=Path("runs"),
+        pipelines=Path("pipelines"),
+        areas=(AreaSource(path=Path("data/areas.gpkg"), id_field="area_id"),),
+        sources=(
+            SceneSource(
+                path=Path("data/scenes"),
+                product="geotiff",
+                sensor="plain",
+                bands=(
+                    BandDescription(role="red", index=1, scale=0.0001),
+                    BandDescription(role="nir", index=2),
+                ),
+            ),
+        ),
+    )
+    return {
+        "pipelines/bitemporal.toml": commented_toml(
+            bitemporal_pipeline(),
+            title="Two dates of a multispectral satellite sensor: IR-MAD, hysteresis, patches.",
+        ),
+        "pipelines/uav.toml": commented_toml(
+            uav_pipeline(), title="Two RGB orthomosaics of a UAV: colour and texture, hysteresis, patches."
+        ),
+        "configs/half_yearly.toml": commented_toml(
+            _demo_review("half_yearly", "2026H1"),
+            title="A half-yearly review; as shipped it reviews the demo's sample.",
+        ),
+        "configs/annual.toml": commented_toml(
+            _demo_review("annual", "2026"), title="A yearly review; as shipped it reviews the demo's sample."
+        ),
+        "configs/single_area.toml": commented_toml(
+            _demo_review("single_area", "2026H1", only=("demo-reserve",)),
+            title="One area of a review, by its identity.",
+        ),
+        "configs/cluster_local.toml": commented_toml(
+            Cluster(), title="This machine: worker processes, one thread each."
+        ),
+        "example": commented_toml(plain, title="A review of one's own scenes and boundaries."),
+    }

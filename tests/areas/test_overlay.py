@@ -1,0 +1,136 @@
+"""Shares, unions and partitions, judged by arithmetic on squares and by random boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import CRS
+from shapely.geometry import LineString, MultiPolygon, Point, box
+from shapely.geometry.base import BaseGeometry
+
+from ecowatch.areas import (
+    Area,
+    carrier_of,
+    exclusive_partition,
+    majority,
+    overlap_shares,
+    overlap_shares_of,
+    overlaps_between,
+    surface_m2,
+    union_area_m2,
+)
+from ecowatch.grid import geodesic_area_m2
+
+UTM = CRS(32647)
+GEO = CRS(4490)
+X, Y = 500_000.0, 4_200_000.0
+
+
+def square(x: float, y: float, width: float = 1, height: float = 1) -> BaseGeometry:
+    """A rectangle on a board of 100 m cells."""
+    return box(X + 100 * x, Y + 100 * y, X + 100 * (x + width), Y + 100 * (y + height))
+
+
+def area(area_id: str, geometry: BaseGeometry, crs: CRS = UTM) -> Area:
+    return Area(area_id, area_id, "red_line", geometry, crs, (), "v", "drawn")
+
+
+def test_shares_of_a_patch_across_two_zones():
+    # c c c b b b      the patch p takes columns 2–5: one of four cells lies in c, three in b
+    zones = [("core", square(0, 0, 3, 6)), ("buffer", square(3, 0, 3, 6)), ("far", square(50, 0))]
+    patch = square(2, 2, 4, 1)
+    assert overlap_shares(patch, zones, UTM) == {"buffer": 0.75, "core": 0.25}
+    assert list(overlap_shares(patch, zones, UTM)) == ["buffer", "core"]
+
+
+def test_shares_count_a_label_once_and_leave_zero_out():
+    twice = [("wet", square(0, 0, 4, 1)), ("wet", square(2, 0, 4, 1)), ("edge", square(6, 0))]
+    assert overlap_shares(square(0, 0, 6, 1), twice, UTM) == {"wet": 1.0}
+    assert overlap_shares(square(0, 3), twice, UTM) == {}
+    assert overlap_shares(square(0, 0), [], UTM) == {}
+
+
+def test_many_patches_at_once_equal_one_by_one():
+    zones = [("a", square(0, 0, 3, 3)), ("b", square(2, 2, 3, 3))]
+    patches = [square(i * 0.7, i * 0.6, 1.5, 0.8) for i in range(7)]
+    assert overlap_shares_of(patches, zones, UTM) == [overlap_shares(p, zones, UTM) for p in patches]
+    assert overlap_shares_of([], zones, UTM) == []
+
+
+def test_carrier_is_what_covers_half():
+    carriers = [("湿地", square(0, 0, 3, 6)), ("林地", square(3, 0, 3, 6))]
+    assert carrier_of(square(1, 0, 3, 1), carriers, UTM) == "湿地"
+    assert carrier_of(square(5, 0, 4, 1), carriers, UTM) is None
+    assert carrier_of(square(9, 9), carriers, UTM) is None
+    assert majority({"b": 0.5, "a": 0.5}) == "a"
+
+
+def test_overlapping_areas_count_once():
+    a, b = square(0, 0, 60, 60), square(30, 30, 60, 60)
+    whole = geodesic_area_m2(MultiPolygon([a, square(60, 30, 30, 60), square(30, 60, 30, 30)]), UTM)
+    assert union_area_m2([a, b], UTM) == pytest.approx(whole, abs=1)
+    # Off the central meridian by nothing the scale is 0.9996: the plane tells the same figure.
+    assert union_area_m2([a, b], UTM) == pytest.approx((2 * 6000**2 - 3000**2) / 0.9996**2, rel=1e-5)
+    assert union_area_m2([], UTM) == 0
+
+
+def test_overlaps_between_lists_pairs():
+    areas = [area("c", square(9, 9)), area("b", square(3, 0, 6, 6)), area("a", square(0, 0, 6, 6))]
+    ((first, second, shared),) = overlaps_between(areas)
+    assert (first, second) == ("a", "b")
+    assert shared == pytest.approx(geodesic_area_m2(square(3, 0, 3, 6), UTM), abs=0.01)
+    assert overlaps_between([]) == []
+
+
+def test_partition_of_three_areas():
+    # a a ab ab b b    c lies inside a and alone in the last row
+    areas = [area("a", square(0, 0, 4, 4)), area("b", square(2, 0, 4, 4)), area("c", square(0, 0, 1, 1))]
+    pieces = dict(exclusive_partition(areas, UTM))
+    cells = {ids: round(geometry.area / 10_000) for ids, geometry in pieces.items()}
+    assert cells == {("a",): 7, ("a", "b"): 8, ("a", "c"): 1, ("b",): 8}
+    assert exclusive_partition([], UTM) == []
+
+
+def test_partition_keeps_holes_open_and_touching_areas_apart():
+    ring = square(0, 0, 6, 6).difference(square(2, 2, 2, 2))
+    pieces = dict(exclusive_partition([area("a", ring), area("b", square(6, 0, 1, 6))], UTM))
+    assert set(pieces) == {("a",), ("b",)}
+    assert shapely.equals(pieces["a",], ring)
+
+
+boxes = st.tuples(*(st.floats(0, 0.2), st.floats(0, 0.2), st.floats(0.001, 0.1), st.floats(0.001, 0.1)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(boxes, min_size=1, max_size=6), st.sampled_from([GEO, UTM]))
+def test_pieces_add_up(drawn, crs):
+    scale, x0, y0 = (1.0, 103.0, 36.0) if crs == GEO else (1e5, X, Y)
+    shapes = [box(x0 + x * scale, y0 + y * scale, x0 + (x + w) * scale, y0 + (y + h) * scale) for x, y, w, h in drawn]
+    areas = [area(str(i), shape, crs) for i, shape in enumerate(shapes)]
+    pieces = [(ids, surface_m2(g, crs)) for ids, g in exclusive_partition(areas, crs)]
+    assert sum(m2 for _, m2 in pieces) == pytest.approx(union_area_m2(shapes, crs), abs=1)
+    for one in areas:
+        assert sum(m2 for ids, m2 in pieces if one.area_id in ids) == pytest.approx(one.area_m2, abs=1)
+
+
+def test_real_world_outlines_add_up():
+    rng = np.random.default_rng(3)
+    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    areas = []
+    for i in range(12):
+        radius = 3000 + rng.normal(0, 150, angle.size)
+        cx, cy = X + rng.uniform(0, 15_000), Y + rng.uniform(0, 15_000)
+        star = shapely.Polygon(np.column_stack([cx + radius * np.cos(angle), cy + radius * np.sin(angle)]))
+        areas.append(area(f"{i:02d}", star))
+    pieces = exclusive_partition(areas, UTM)
+    total = sum(surface_m2(g, UTM) for _, g in pieces)
+    assert total == pytest.approx(union_area_m2([a.geometry for a in areas], UTM), abs=1)
+    assert all(g.is_valid for _, g in pieces)
+
+
+def test_lines_and_points_have_no_share():
+    assert overlap_shares(LineString([(X, Y), (X + 9, Y)]), [("a", square(0, 0))], UTM) == {}
+    assert overlap_shares(Point(X, Y), [("a", square(0, 0))], UTM) == {}

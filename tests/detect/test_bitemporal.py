@@ -1,0 +1,268 @@
+"""Score and thresholds: against the definitions, against slow oracles, on simulated pairs whose change is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecowatch.detect import (
+    METHODS,
+    LinearScore,
+    detect_block,
+    fit_change_vector,
+    fit_ir_mad,
+    fit_thresholds,
+    sample_score,
+)
+from ecowatch.detect import _kernels as kernels
+from ecowatch.errors import PairError
+from ecowatch.prepare import State
+
+OPTIONS = {"max_iterations": 60, "tolerance": 1e-4}
+UNIT = ((1.0, 0.0),)
+
+
+def pair(n: int = 20_000, changed: int = 0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Four bands of two dates: common ground, another light, noise, and `changed` pixels of new ground."""
+    rng = np.random.default_rng(seed)
+    ground = rng.normal(0, 1, (3, n))
+    mix = rng.normal(0.1, 0.05, (4, 3))
+    before = 0.3 + mix @ ground + rng.normal(0, 0.01, (4, n))
+    after = 1.2 * (0.3 + mix @ ground) + 0.05 + rng.normal(0, 0.01, (4, n))
+    after[:, :changed] += np.array([0.3, 0.25, 0.3, -0.3])[:, None]
+    return before, after
+
+
+@pytest.mark.parametrize("method", ["ir_mad", "change_vector"])
+def test_without_change_the_score_follows_its_law(method: str) -> None:
+    before, after = pair()
+    fitted = METHODS[method](before, after, **OPTIONS)
+    assert fitted.converged
+    score = sample_score(fitted, before, after)
+    assert np.median(score) == pytest.approx(3.36, rel=0.15)  # median of chi-square with 4 degrees of freedom
+
+
+@pytest.mark.parametrize("method", ["ir_mad", "change_vector"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.3])
+def test_change_is_found_and_ground_left_alone(method: str, share: float) -> None:
+    n = 20_000
+    before, after = pair(n, int(share * n))
+    fitted = METHODS[method](before, after, **OPTIONS)
+    score = sample_score(fitted, before, after)
+    limits = fit_thresholds(score, variates=4, weak_sigma=4, strong_sigma=6)
+    flagged = score > limits.weak
+    truth = np.arange(n) < int(share * n)
+    assert (flagged & ~truth).sum() <= 0.001 * n
+    assert (flagged & truth).sum() >= 0.99 * truth.sum()
+
+
+@pytest.mark.parametrize("method", ["ir_mad", "change_vector"])
+def test_a_linear_change_of_light_changes_nothing(method: str) -> None:
+    before, after = pair(5000, 200)
+    gain, offset = np.array([0.8, 1.1, 0.9, 1.3])[:, None], np.array([0.02, -0.01, 0.1, 0.0])[:, None]
+    plain = sample_score(METHODS[method](before, after, **OPTIONS), before, after)
+    lit = gain * after + offset
+    other = sample_score(METHODS[method](before, lit, **OPTIONS), before, lit)
+    assert np.corrcoef(np.cbrt(plain), np.cbrt(other))[0, 1] > 0.999
+
+
+def test_swapping_the_dates_mirrors_the_score() -> None:
+    before, after = pair(5000, 100)
+    forth = sample_score(fit_ir_mad(before, after, **OPTIONS), before, after)
+    back = sample_score(fit_ir_mad(after, before, **OPTIONS), after, before)
+    assert np.allclose(forth, back, rtol=1e-3)
+
+
+def test_first_round_of_mad_equals_canonical_correlation_by_svd() -> None:
+    """Independent oracle: canonical correlations are the singular values of the whitened cross-covariance."""
+    before, after = pair(4000)
+    fitted = fit_ir_mad(before, after, max_iterations=1, tolerance=1e-9)
+
+    def whitened(x: np.ndarray) -> np.ndarray:
+        x = x - x.mean(axis=1, keepdims=True)
+        values, vectors = np.linalg.eigh(x @ x.T / x.shape[1])
+        return (vectors / np.sqrt(values)).T @ x
+
+    expected = np.linalg.svd(whitened(before) @ whitened(after).T / 4000, compute_uv=False)
+    assert sorted(fitted.correlation, reverse=True) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_noise_floor_keeps_tiny_differences_quiet() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.1, 0.4, (4, 10_000))
+    after = before + rng.normal(0, 1e-4, before.shape)
+    after[:, :100] += 0.004
+    fitted = fit_change_vector(before, after, noise_floor=0.01, **OPTIONS)
+    score = sample_score(fitted, before, after)
+    assert not (score > fit_thresholds(score, variates=4, weak_sigma=3, strong_sigma=5).weak).any()
+    bare = fit_change_vector(before, after, noise_floor=0.0, **OPTIONS)
+    assert sample_score(bare, before, after)[:100].min() > 100
+
+
+def test_a_constant_band_cannot_be_fitted() -> None:
+    before, after = pair(1000)
+    before[1] = 0.2
+    with pytest.raises(PairError, match="FIT_FAILED"):
+        fit_change_vector(before, after, **OPTIONS)
+
+
+def test_copied_bands_do_no_harm() -> None:
+    before, after = pair(5000, 100)
+    before, after = np.vstack([before, before[:1]]), np.vstack([after, after[:1]])
+    score = sample_score(fit_ir_mad(before, after, **OPTIONS), before, after)
+    assert np.isfinite(score).all() and score[:100].min() > np.percentile(score[100:], 99)
+
+
+def test_thresholds_of_a_drawn_sample() -> None:
+    score = np.array([1.0, 2, 3, 4, 5, 6, 7]) ** 3
+    limits = fit_thresholds(score, variates=1, weak_sigma=2, strong_sigma=4)
+    spread = 1.4826 * 1.5  # distances below the median 4: 0, 1, 2, 3
+    assert limits.centre == 4 and limits.spread == pytest.approx(spread)
+    assert limits.weak == pytest.approx((4 + 2 * spread) ** 3)
+
+
+def drawn(shape: tuple[int, int], changed: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    before = np.full((1, *shape), 100, np.uint16)
+    after = before.copy()
+    after[0][changed] = 200
+    return before, after
+
+
+def simple_score() -> LinearScore:
+    return LinearScore(((1.0,),), ((1.0,),), (0.0,), (1.0,), (1.0,), 1, True)
+
+
+def run(before: np.ndarray, after: np.ndarray, state: np.ndarray, reach: int = 0, **options: object):
+    settings = {"weak": 2500.0, "strong": 8100.0, "fills": (None, None), "row0": 0, "col0": 0} | options
+    weights = simple_score().for_numbers(UNIT, UNIT)
+    return detect_block(before, after, state, weights=weights, reach_px=reach, **settings)  # type: ignore[arg-type]
+
+
+def test_runs_and_sums_of_a_drawn_block() -> None:
+    before, after = drawn((4, 6), (slice(1, 3), slice(2, 5)))
+    after[0, 2, 2] = 160
+    state = np.full((4, 6), State.USABLE, np.uint8)
+    state[1, 3] = State.MASKED
+    result, score = run(before, after, state, row0=10, col0=20)
+    assert result.runs.tolist() == [[11, 22, 23], [11, 24, 25], [12, 22, 25]]
+    # strong, sum and maximum of 100·√score, sum before, sum after
+    assert result.sums.tolist() == [
+        [1, 10_000, 10_000, 100, 200],
+        [1, 10_000, 10_000, 100, 200],
+        [2, 26_000, 10_000, 300, 560],
+    ]
+    assert result.unseen.tolist() == [[11, 23, 24, State.MASKED]]
+    assert state[2, 2] == State.WEAK and score[2, 2] == 3600
+
+
+def test_fill_in_any_date_is_not_observed() -> None:
+    before, after = drawn((1, 4), (slice(0, 1), slice(0, 4)))
+    before[0, 0, 0] = 0
+    after[0, 0, 2] = 7
+    state = np.full((1, 4), State.USABLE, np.uint8)
+    result, _ = run(before, after, state, fills=(0.0, 7.0))
+    assert result.runs.tolist() == [[0, 1, 2], [0, 3, 4]]
+    assert result.unseen.tolist() == [[0, 0, 1, State.NO_DATA], [0, 2, 3, State.NO_DATA]]
+
+
+def test_a_displaced_edge_is_forgiven_and_a_new_line_is_not() -> None:
+    before = np.full((1, 9, 9), 100, np.uint16)
+    before[0, :, 5:] = 200
+    after = np.full((1, 9, 9), 100, np.uint16)
+    after[0, :, 4:] = 200  # the same edge, one pixel over
+    after[0, 4, :3] = 300  # a line of one pixel's width
+    plain, _ = run(before[:, 1:-1, 1:-1], after[:, 1:-1, 1:-1], np.full((7, 7), State.USABLE, np.uint8))
+    forgiven, _ = run(before, after, np.full((7, 7), State.USABLE, np.uint8), reach=1)
+    assert plain.runs.tolist()[0] == [0, 3, 4]
+    assert forgiven.runs.tolist() == [[3, 0, 2]]
+
+
+def oracle_forgiving(before: np.ndarray, after: np.ndarray, reach: int) -> np.ndarray:
+    """Thonfeld's robust distance, by the definition, for one band."""
+    height, width = before.shape[1] - 2 * reach, before.shape[2] - 2 * reach
+    out = np.empty((height, width))
+    for y, x in np.ndindex(height, width):
+        a = before[0].astype(float)
+        b = after[0].astype(float)
+        cut = (slice(y, y + 2 * reach + 1), slice(x, x + 2 * reach + 1))
+        forth = ((a[y + reach, x + reach] - b[cut]) ** 2).min()
+        back = ((b[y + reach, x + reach] - a[cut]) ** 2).min()
+        out[y, x] = max(forth, back)
+    return out
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_forgiving_equals_the_definition(reach: int) -> None:
+    rng = np.random.default_rng(reach)
+    before, after = rng.integers(0, 200, (2, 1, 24, 22)).astype(np.uint16)
+    state = np.full((24 - 2 * reach, 22 - 2 * reach), State.USABLE, np.uint8)
+    _, score = run(before, after, state, reach=reach, weak=900.0, strong=2500.0)
+    expected = oracle_forgiving(before, after, reach)
+    assert ((state >= State.WEAK) == (expected > 900)).all()
+    assert ((state == State.STRONG) == (expected > 2500)).all()
+    assert (score[state >= State.WEAK] == expected[state >= State.WEAK]).all()
+
+
+def random_block(seed: int, shape: tuple[int, int] = (40, 700)) -> tuple[np.ndarray, np.ndarray, LinearScore]:
+    rng = np.random.default_rng(seed)
+    before = rng.integers(0, 4000, (3, *shape)).astype(np.uint16)
+    after = (before + rng.integers(0, 400, before.shape)).astype(np.uint16)
+    flat = [x.reshape(3, -1) * 1e-4 for x in (before, after)]
+    return before, after, fit_ir_mad(*flat, max_iterations=3, tolerance=1e-3)
+
+
+def test_the_compiled_pass_equals_the_numpy_form() -> None:
+    before, after, fitted = random_block(1)
+    state = np.full(before.shape[1:], State.USABLE, np.uint8)
+    weights = fitted.for_numbers(((1e-4, 0.0),) * 3, ((1e-4, 0.0),) * 3)
+    _, score = detect_block(
+        before, after, state, weights=weights, weak=5.0, strong=9.0, fills=(None, None), reach_px=0, row0=0, col0=0
+    )
+    expected = sample_score(fitted, before.reshape(3, -1) * 1e-4, after.reshape(3, -1) * 1e-4).reshape(score.shape)
+    assert np.abs(score - expected).max() <= 1e-3 * expected.max()
+
+
+def test_blocks_with_margin_equal_the_whole() -> None:
+    before, after, fitted = random_block(2, (62, 82))
+    weights = fitted.for_numbers(((1e-4, 0.0),) * 3, ((1e-4, 0.0),) * 3)
+    options = {"weights": weights, "weak": 4.0, "strong": 8.0, "fills": (0.0, 0.0), "reach_px": 1}
+    whole_state = np.full((60, 80), State.USABLE, np.uint8)
+    whole, _ = detect_block(before, after, whole_state, row0=0, col0=0, **options)
+    pixels = np.zeros((60, 80), int)
+    total = np.zeros(whole.sums.shape[1], np.int64)
+    for row in (0, 30):
+        for col in (0, 27, 54):
+            height, width = 30, min(27, 80 - col)
+            state = np.full((height, width), State.USABLE, np.uint8)
+            cut = (slice(None), slice(row, row + height + 2), slice(col, col + width + 2))
+            part, _ = detect_block(before[cut], after[cut], state, row0=row, col0=col, **options)
+            for r, c0, c1 in part.runs:
+                pixels[r, c0:c1] += 1
+            total += part.sums.sum(axis=0)
+    assert (pixels == (whole_state >= State.WEAK)).all()
+    keep = [0, 1, *range(3, len(total))]
+    assert (total[keep] == whole.sums.sum(axis=0)[keep]).all()
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("name", ["score_block", "forgive_edges", "flagged_runs", "unseen_runs", "weighted_moments"])
+def test_each_kernel_equals_its_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after, fitted = random_block(3, (20, 40))
+    weights = fitted.for_numbers(((1e-4, 0.0),) * 3, ((1e-4, 0.0),) * 3)
+
+    def outcome() -> tuple[np.ndarray, ...]:
+        state = np.full((18, 38), State.USABLE, np.uint8)
+        state[3, 5:9] = State.MASKED
+        result, score = detect_block(
+            before, after, state, weights=weights, weak=4.0, strong=8.0, fills=(0.0, None), reach_px=1, row0=0, col0=0
+        )
+        moments = np.empty(3), np.empty((3, 3))
+        kernels.weighted_moments(before.reshape(3, -1).astype(float), np.ones(before[0].size), *moments)
+        return (*vars(result).values(), score, state, *moments)
+
+    compiled = outcome()
+    monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
+    if hasattr(__import__("ecowatch.detect.bitemporal", fromlist=["x"]), name):
+        monkeypatch.setattr(f"ecowatch.detect.bitemporal.{name}", getattr(kernels, name))
+    for one, other in zip(compiled, outcome(), strict=True):
+        assert np.allclose(one, other, rtol=1e-5)

@@ -1,0 +1,93 @@
+"""Measures and activity of a patch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecowatch.codes import Activity
+from ecowatch.grid import Grid
+from ecowatch.patches import (
+    Evidence,
+    PixelPatch,
+    centre_line,
+    mean_spectrum,
+    name_activity,
+    polygon_of,
+    shape_of,
+    strength_of,
+)
+from ecowatch.settings import ActivityRules
+
+GRID = Grid.from_parts("EPSG:32650", (10, 0, 300_000, 0, -10, 4_000_000), (200, 200))
+FOREST = {"blue": 0.03, "green": 0.05, "red": 0.03, "nir": 0.33, "swir1": 0.15, "swir2": 0.07}
+BARE = {"blue": 0.10, "green": 0.14, "red": 0.19, "nir": 0.25, "swir1": 0.34, "swir2": 0.29}
+ROOF = {"blue": 0.22, "green": 0.24, "red": 0.25, "nir": 0.27, "swir1": 0.22, "swir2": 0.20}
+WATER = {"blue": 0.05, "green": 0.04, "red": 0.03, "nir": 0.02, "swir1": 0.01, "swir2": 0.01}
+
+
+def block_patch(rows: range, first: int, last: int) -> PixelPatch:
+    runs = np.array([(r, first, last) for r in rows], np.int32)
+    pixels = int((runs[:, 2] - runs[:, 1]).sum())
+    return PixelPatch(runs, np.array([pixels, 450 * pixels, 500, 1000 * pixels, 3000 * pixels], np.int64))
+
+
+def test_strength_and_spectra_come_from_exact_sums() -> None:
+    patch = block_patch(range(10, 14), 20, 25)
+    assert strength_of(patch) == 4.5
+    assert mean_spectrum(patch, ("red",), ((1e-4, 0.0),), after=False) == {"red": 0.1}
+    assert mean_spectrum(patch, ("red",), ((1e-4, -0.1),), after=True) == {"red": 0.2}
+
+
+def test_a_straight_road_has_its_length_and_width() -> None:
+    patch = block_patch(range(50, 53), 10, 110)
+    length, width, rectangularity, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    assert line is not None
+    assert length == pytest.approx(1000, rel=0.04)
+    assert width == pytest.approx(30, rel=0.05)
+    assert rectangularity == pytest.approx(1)
+
+
+def test_a_bent_road_is_followed_round_its_bend() -> None:
+    runs = [(r, 20, 23) for r in range(20, 80)] + [(r, 20, 90) for r in range(80, 83)]
+    patch = PixelPatch(np.array(runs, np.int32), np.zeros(5, np.int64))
+    line = centre_line(patch, GRID)
+    assert line is not None
+    assert line.length == pytest.approx(600 + 690, rel=0.06)
+
+
+def test_a_square_has_no_centre_line() -> None:
+    patch = block_patch(range(10, 20), 30, 40)
+    length, width, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    assert (length, width, line) == (pytest.approx(100), pytest.approx(100), None)
+
+
+def named(before: dict[str, float], after: dict[str, float], **shape: float) -> Activity:
+    facts = {"area_m2": 20_000.0, "length_m": 200.0, "width_m": 100.0, "rectangularity": 0.7} | shape
+    return name_activity(Evidence(before, after, pixel_m=10.0, **facts), ActivityRules()).activity
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shape", "expected"),
+    [
+        (FOREST, BARE, {}, Activity.MINING),
+        (FOREST, BARE, {"length_m": 900.0, "width_m": 25.0, "rectangularity": 0.3}, Activity.ROAD),
+        (FOREST, WATER, {"rectangularity": 0.9}, Activity.AQUACULTURE),
+        (FOREST, WATER, {"rectangularity": 0.3}, Activity.UNDETERMINED),
+        (FOREST, ROOF, {"area_m2": 1500.0, "rectangularity": 0.9}, Activity.SETTLEMENT),
+        (FOREST, {**FOREST, "nir": 0.30}, {}, Activity.UNDETERMINED),
+        (WATER, {**WATER, "blue": 0.06}, {}, Activity.UNDETERMINED),
+    ],
+)
+def test_activity_of_plain_cases(
+    before: dict[str, float], after: dict[str, float], shape: dict[str, float], expected: Activity
+) -> None:
+    assert named(before, after, **shape) is expected
+
+
+def test_reasons_are_kept_and_missing_bands_are_no_reason() -> None:
+    rgb = ({"red": 0.2, "green": 0.3, "blue": 0.2}, {"red": 0.5, "green": 0.5, "blue": 0.45})
+    result = name_activity(Evidence(*rgb, 200.0, 20.0, 10.0, 0.9, 0.2), ActivityRules())
+    told = "; ".join(result.reasons)
+    assert "greenness=" in told and "brightness=" in told
+    assert "ndvi" not in told and "water" not in told

@@ -1,0 +1,69 @@
+"""Metadata and pixels must agree on Sentinel-2's +1000; the numbers are drawn by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecowatch.errors import SceneError
+from ecowatch.scenes.offset import check_offset
+
+NONE, ADDED = (0.0, 0.0), (-1000.0, -1000.0)
+# Two bands, the darkest pixels first; reflectance is (number - 1000) / 10000 where the pixels carry the offset.
+CLEAN = [[150, 300, 900, 2500], [200, 1500, 3000, 4000]]
+DARK = [[10, 20, 30, 40], [5, 10, 20, 30]]
+BRIGHT = [[1800, 2000, 2500, 3000], [2600, 2800, 3000, 4000]]
+
+
+def sampled(rows: list[list[int]], plus: int, copies: int = 100) -> np.ndarray:
+    return np.repeat(np.array(rows, np.uint16) + np.uint16(plus), copies, axis=1)
+
+
+@pytest.mark.parametrize("scene", [CLEAN, DARK, BRIGHT], ids=["clean", "dark", "bright"])
+@pytest.mark.parametrize("declared", [NONE, ADDED], ids=["old baseline", "new baseline"])
+@pytest.mark.parametrize("carried", [0, 1000], ids=["plain pixels", "pixels + 1000"])
+def test_declared_and_carried_offset(scene: list[list[int]], declared: tuple[float, float], carried: int) -> None:
+    agree = (declared == ADDED) == (carried == 1000)
+    # A scene that is bright everywhere reads like one that carries the offset, and hides one that does not.
+    if scene is BRIGHT:
+        agree = declared == ADDED
+    numbers = sampled(scene, carried)
+    if agree:
+        check_offset(numbers, fill=0, offsets=declared, where="scene")
+    else:
+        with pytest.raises(SceneError, match=r"OFFSET_CONFLICT scene: .*trust_offset = true"):
+            check_offset(numbers, fill=0, offsets=declared, where="scene")
+
+
+def test_both_figures_are_quoted() -> None:
+    with pytest.raises(SceneError, match=r"offset -1000, but 75.0% of the pixels would be negative"):
+        check_offset(sampled([[100, 300, 800, 2500]], 0), fill=0, offsets=(-1000.0,), where="s")
+    with pytest.raises(SceneError, match=r"offset 0, but the darkest 0.1 % .* 1150"):
+        check_offset(sampled([[150, 300], [400, 900]], 1000, 200), fill=0, offsets=NONE, where="s")
+
+
+def test_few_negatives_are_the_atmosphere() -> None:
+    numbers = np.full((2, 1000), 1300)
+    numbers[:, :10] = 500
+    check_offset(numbers, fill=0, offsets=ADDED, where="s")
+    numbers[:, :11] = 500
+    with pytest.raises(SceneError, match=r"1\.1%"):
+        check_offset(numbers, fill=0, offsets=ADDED, where="s")
+
+
+def test_dark_water_lies_about_zero() -> None:
+    check_offset(np.tile([950, 1050, 990, 1010], (2, 200)), fill=0, offsets=ADDED, where="lake")
+
+
+def test_too_few_valid_pixels_tell_nothing() -> None:
+    numbers = np.zeros((2, 1000), np.uint16)
+    numbers[:, :199] = 100
+    check_offset(numbers, fill=0, offsets=ADDED, where="s")
+    numbers[:, 199] = 100
+    with pytest.raises(SceneError):
+        check_offset(numbers, fill=0, offsets=ADDED, where="s")
+
+
+def test_one_dark_band_is_enough_for_no_offset() -> None:
+    numbers = np.array([[1500] * 1000, [1500] * 995 + [400] * 5])
+    check_offset(numbers, fill=0, offsets=NONE, where="s")
