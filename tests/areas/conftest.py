@@ -18,7 +18,9 @@ Write = Callable[..., Path]
 def write(tmp_path: Path) -> Write:
     """Write polygons with their fields and return the file."""
 
-    def _write(name: str, shapes: Sequence[BaseGeometry | None], crs: str | None = "EPSG:32647", **fields: Any) -> Path:
+    def _write(
+        name: str, shapes: Sequence[BaseGeometry | None], /, crs: str | None = "EPSG:32647", **fields: Any
+    ) -> Path:
         options = {k: fields.pop(k) for k in ("layer", "encoding", "append") if k in fields}
         if name.endswith(".gdb"):
             options["driver"] = "OpenFileGDB"

@@ -12,7 +12,7 @@ from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point
 
 from ecowatch.areas import Area, read_areas, read_carriers, zone_code
 from ecowatch.errors import BoundaryError, GridError
-from ecowatch.grid import geodesic_area_m2
+from ecowatch.grid import geodesic_area_m2, transformed
 from ecowatch.settings.review import AreaSource, CarrierSource
 
 X, Y = 500_000.0, 4_200_000.0
@@ -135,7 +135,7 @@ def test_unusable_geometry_is_refused_by_row(write, shape, code):
 
 
 def test_row_without_identity_is_refused(write):
-    with pytest.raises(BoundaryError, match="ID_MISSING .*row 2 has no id"):
+    with pytest.raises(BoundaryError, match=r"ID_MISSING .*row 2 has no id"):
         read(write("a.gpkg", [square(), square(2000)], id=["n", None]))
 
 
@@ -156,10 +156,10 @@ def test_misplaced_coordinates_are_refused(write, shape, crs, code):
 
 def test_crs_is_asked_for_where_the_file_has_none(write):
     path = write("a.shp", [square()], crs=None)
-    with pytest.raises(BoundaryError, match="NO_CRS .*crs = "):
+    with pytest.raises(BoundaryError, match=r"NO_CRS .*crs = "):
         read(path)
-    assert one(path, crs="EPSG:4513").crs == CRS(4513)
-    assert one(write("b.shp", [square()]), crs="EPSG:4513").crs == CRS(32647)
+    assert one(path, crs="EPSG:32648").crs == CRS(32648)
+    assert one(write("b.shp", [square()]), crs="EPSG:32648").crs == CRS(32647)
 
 
 def test_cgcs2000_goes_to_utm_by_name_only(write):
@@ -181,9 +181,12 @@ def test_beijing54_is_refused(write):
 def test_long_edges_stay_where_they_were_drawn(write):
     area = one(write("a.gpkg", [box(100, 36, 104, 37)], crs="EPSG:4490", zone=["core"], id=["n"]), zone_field="zone")
     placed = area.in_crs(CRS(32647), ALLOWED)
-    # 6 km lie between the parallel and the straight line between its ends; with cut edges 3 cm do.
-    back = placed.in_crs(CRS(4490), ALLOWED)
-    assert shapely.hausdorff_distance(back.geometry, area.geometry) < 1e-6
+    # In UTM the chord of a parallel 4° long runs almost 2 km north of it.
+    just_inside, just_outside = (
+        transformed(Point(102, lat), area.crs, placed.crs, ALLOWED) for lat in (36.00001, 37.00001)
+    )
+    assert placed.geometry.contains(just_inside)
+    assert not placed.geometry.contains(just_outside)
     assert shapely.equals(placed.zones[0].geometry, placed.geometry)
 
 

@@ -56,7 +56,7 @@ def test_text_cut_within_a_character(write):
 def test_encoding_can_be_named_and_unknown_text_is_refused(write):
     path = write("a.shp", squares(1), id=["1"], n=["Málaga ÿ"], encoding="ISO-8859-1")
     path.with_suffix(".cpg").unlink()
-    with pytest.raises(BoundaryError, match="TEXT_ENCODING .*encoding = "):
+    with pytest.raises(BoundaryError, match=r"TEXT_ENCODING .*encoding = "):
         read(path, name_field="n")
     assert read(path, name_field="n", encoding="ISO-8859-1")[0].name == "Málaga ÿ"
 
@@ -81,15 +81,15 @@ def test_layers_are_named_or_refused(write):
     path = write("a.gpkg", squares(1), layer="reserves")
     assert len(read(path)) == 1
     write("a.gpkg", squares(2), layer="lines", append=True)
-    with pytest.raises(BoundaryError, match="LAYER_UNKNOWN .*2 layers.*reserves, lines"):
+    with pytest.raises(BoundaryError, match=r"LAYER_UNKNOWN .*2 layers.*reserves, lines"):
         read(path)
-    with pytest.raises(BoundaryError, match="LAYER_UNKNOWN .*did you mean 'reserves'"):
+    with pytest.raises(BoundaryError, match=r"LAYER_UNKNOWN .*did you mean 'reserves'"):
         read(path, layer="reserve")
     assert len(read(path, layer="lines")) == 2
 
 
 def test_unknown_field_is_refused(write):
-    with pytest.raises(BoundaryError, match="FIELD_UNKNOWN .*no field 'id'; did you mean 'ID'"):
+    with pytest.raises(BoundaryError, match=r"FIELD_UNKNOWN .*no field 'id'; did you mean 'ID'"):
         read(write("a.gpkg", squares(1), ID=["1"], other=["x"]))
 
 
@@ -148,7 +148,7 @@ def test_shapefile_without_a_part_is_refused(write, part):
 def test_shapefile_whose_parts_disagree_is_refused(write, tmp_path):
     path, other = write("a.shp", squares(3)), write("b.shp", squares(2))
     shutil.copy(other.with_suffix(".dbf"), path.with_suffix(".dbf"))
-    with pytest.raises(BoundaryError, match="VECTOR_UNREADABLE .*3 shapes.* 2 rows"):
+    with pytest.raises(BoundaryError, match=r"VECTOR_UNREADABLE .*3 shapes.* 2 rows"):
         read(path)
 
 
@@ -217,7 +217,7 @@ def test_nan_in_geojson_is_refused(tmp_path):
         '{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"id":"1"},'
         f'"geometry":{{"type":"Polygon","coordinates":[{ring}]}}}}]}}'
     )
-    with pytest.raises(BoundaryError, match="COORDINATES_NAN .*row 1"):
+    with pytest.raises(BoundaryError, match=r"COORDINATES_NAN .*row 1"):
         read(path)
 
 
@@ -227,3 +227,18 @@ def test_deep_json_is_refused(tmp_path):
     path.write_text(f'{{"type":"Feature","properties":{{}},"geometry":{{"type":"Polygon","coordinates":{deep}}}}}')
     with pytest.raises(BoundaryError, match="VECTOR_UNREADABLE"):
         read(path)
+
+
+def test_damaged_text_is_told_as_damage(write):
+    path = write("a.gpkg", squares(1), id=["1"], n=["reserve"])
+    path.write_bytes(path.read_bytes().replace(b"reserve", b"res\xffrve"))
+    with pytest.raises(BoundaryError, match=r"VECTOR_UNREADABLE .*a\.gpkg"):
+        read(path, name_field="n")
+
+
+def test_wrong_cpg_is_told(write):
+    path = write("a.shp", squares(1), id=["1"], n=[RESERVE], encoding="GBK")
+    path.with_suffix(".cpg").write_text("UTF-8")
+    with pytest.raises(BoundaryError, match=r"TEXT_ENCODING .*encoding = "):
+        read(path, name_field="n")
+    assert read(path, name_field="n", encoding="GB18030")[0].name == RESERVE

@@ -121,11 +121,13 @@ def _refuse_off_projection(bounds: NDArray[np.float64], crs: CRS, rows: Sequence
 
 
 def _repaired(geometry: BaseGeometry, crs: CRS, row: str, source: str | Path) -> tuple[BaseGeometry, tuple[str, ...]]:
-    before = surface_m2(geometry, crs)
     result = polygonal(shapely.make_valid(geometry, method="structure"))
     if result.is_empty:
         raise BoundaryError("GEOM_EMPTY", source, f"{row} has no surface", "draw it or remove the row")
     after = surface_m2(result, crs)
+    # Cutting the edges of an invalid polygon makes GEOS repair it in another way (a bow-tie loses a wing), so the area
+    # before is the plane's shoelace figure at the scale of the repaired one.
+    before = after * float(geometry.area / result.area)
     notes = [f"GEOM_REPAIRED {row}: area {before:.0f} → {after:.0f} m²"]
     moved = abs(after - before)
     if moved > _MOVED_M2 or moved > _MOVED_SHARE * before:

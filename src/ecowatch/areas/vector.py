@@ -127,6 +127,13 @@ def _named(path: Path) -> Iterator[None]:
     except EcowatchError:
         raise
     except UnicodeDecodeError as error:
+        if path.suffix.lower() != ".shp":  # the other formats are UTF-8 by definition: the text is damaged
+            raise BoundaryError(
+                "VECTOR_UNREADABLE",
+                path,
+                "a text in it is damaged",
+                "fetch it again, or save the layer anew as GeoPackage",
+            ) from error
         raise BoundaryError(
             "TEXT_ENCODING", path, f"the text is not {error.encoding}", "name the true one: encoding = 'GB18030'"
         ) from error

@@ -25,6 +25,7 @@ from .pair import Comparison
 from .plan import Plan, PlannedTask, make_plan, planned_tasks, slug
 from .product import write_geopackage
 from .record import provenance, write_record
+from .rasters import write_rasters
 from .tile import Task, TileResult, process
 
 
@@ -100,6 +101,8 @@ def run_review(
         fits, failures = _fit_all(client, plan, cluster, report)
         failures += _tiles_all(client, tasks, fits, cluster, report)
     results = _assembled(plan, tasks, fits, failures)
+    if review.output.rasters:
+        write_rasters(plan.run_folder, tasks)
     _publish(plan, results, failures, products, started, cluster)
     return RunResult(plan, plan.run_folder, results, tuple(failures), reused=False)
 

@@ -151,5 +151,5 @@ def uav_pipeline() -> Pipeline:
             max_hole_m2=20.0,
             min_area_m2=MinimumArea(default=20.0, road=20.0, settlement=10.0, undetermined=20.0),
         ),
-        activity=ActivityRules(road_width_m=15.0, building_max_m2=2000.0),
+        activity=ActivityRules(road_width_m=15.0, building_max_m2=2000.0, rectangularity=0.8),
     )
