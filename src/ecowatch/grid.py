@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -23,7 +23,8 @@ BLOCK_PX = 512
 
 # CGCS2000 uses this ellipsoid; it differs from WGS 84 by 0.1 mm in the semi-minor axis.
 _GEOD = Geod(ellps="GRS80")
-_DENSIFY_DEG = 0.01
+# Edges are cut to this length before they are taken as geodesics: parts then add up to their union within 1 m².
+_DENSIFY_DEG, _DENSIFY_M = 0.001, 100.0
 
 
 class Window(NamedTuple):
@@ -102,7 +103,8 @@ class Grid:
     @property
     def crs(self) -> CRS:
         """The coordinate reference system."""
-        return self.geobox.crs.proj
+        crs: CRS = self.geobox.crs.proj
+        return crs
 
     @property
     def pixel_size(self) -> tuple[float, float]:
@@ -253,7 +255,7 @@ def geodesic_area_m2(geometry: BaseGeometry, crs: CRS) -> float:
     Parameters
     ----------
     geometry
-        Polygon or MultiPolygon (other types have no area).
+        Valid Polygon or MultiPolygon (other types have no area; cutting the edges of an invalid one would change it).
     crs
         CRS of its coordinates.
 
@@ -268,8 +270,7 @@ def geodesic_area_m2(geometry: BaseGeometry, crs: CRS) -> float:
     """
     if geometry.is_empty:
         return 0.0
-    step: Any = _DENSIFY_DEG if crs.is_geographic else _DENSIFY_DEG * 111_000
-    dense = shapely.segmentize(geometry, step)
+    dense = shapely.segmentize(geometry, _DENSIFY_DEG if crs.is_geographic else _DENSIFY_M)
     geodetic = crs.geodetic_crs or crs
     dense = transformed(dense, crs, geodetic)
     total = 0.0

@@ -8,6 +8,7 @@ looked at.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -173,11 +174,11 @@ def _describe(real: Path, kind: FileKind) -> str:
 
 def _parts_of(real: Path, kind: FileKind) -> list[Path]:
     if kind is FileKind.SHAPEFILE:
-        parts = [real.with_suffix(suffix) for suffix in _SHAPEFILE_PARTS]
-        missing = [p.name for p in parts[1:3] if not p.is_file()]
+        beside = {p.suffix.lower(): p for p in sorted(real.parent.glob(f"{glob.escape(real.stem)}.*")) if p.is_file()}
+        missing = [real.stem + suffix for suffix in _SHAPEFILE_PARTS[1:3] if suffix not in beside]
         if missing:
             raise IntakeError("SHAPEFILE_INCOMPLETE", real, f"{', '.join(missing)} is missing", "copy all its parts")
-        return [p for p in parts if p.is_file()]
+        return [beside[suffix] for suffix in _SHAPEFILE_PARTS if suffix in beside]
     if kind is FileKind.FILEGDB:
         return sorted(p for p in real.iterdir() if p.is_file() and not p.name.endswith(".lock"))
     return [real]

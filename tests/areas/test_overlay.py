@@ -19,7 +19,6 @@ from ecowatch.areas import (
     overlap_shares,
     overlap_shares_of,
     overlaps_between,
-    surface_m2,
     union_area_m2,
 )
 from ecowatch.grid import geodesic_area_m2
@@ -110,7 +109,7 @@ def test_pieces_add_up(drawn, crs):
     scale, x0, y0 = (1.0, 103.0, 36.0) if crs == GEO else (1e5, X, Y)
     shapes = [box(x0 + x * scale, y0 + y * scale, x0 + (x + w) * scale, y0 + (y + h) * scale) for x, y, w, h in drawn]
     areas = [area(str(i), shape, crs) for i, shape in enumerate(shapes)]
-    pieces = [(ids, surface_m2(g, crs)) for ids, g in exclusive_partition(areas, crs)]
+    pieces = [(ids, geodesic_area_m2(g, crs)) for ids, g in exclusive_partition(areas, crs)]
     assert sum(m2 for _, m2 in pieces) == pytest.approx(union_area_m2(shapes, crs), abs=1)
     for one in areas:
         assert sum(m2 for ids, m2 in pieces if one.area_id in ids) == pytest.approx(one.area_m2, abs=1)
@@ -126,7 +125,7 @@ def test_real_world_outlines_add_up():
         star = shapely.Polygon(np.column_stack([cx + radius * np.cos(angle), cy + radius * np.sin(angle)]))
         areas.append(area(f"{i:02d}", star))
     pieces = exclusive_partition(areas, UTM)
-    total = sum(surface_m2(g, UTM) for _, g in pieces)
+    total = sum(geodesic_area_m2(g, UTM) for _, g in pieces)
     assert total == pytest.approx(union_area_m2([a.geometry for a in areas], UTM), abs=1)
     assert all(g.is_valid for _, g in pieces)
 

@@ -21,7 +21,9 @@ def test_shipped_files_are_what_the_models_print(name: str) -> None:
 
 
 def test_every_shipped_file_is_printed_from_a_model() -> None:
-    on_disk = {p.relative_to(ROOT).as_posix() for folder in ("configs", "pipelines") for p in (ROOT / folder).glob("*.toml")}
+    on_disk = {
+        p.relative_to(ROOT).as_posix() for folder in ("configs", "pipelines") for p in (ROOT / folder).glob("*.toml")
+    }
     assert on_disk == set(SHIPPED)
 
 

@@ -13,6 +13,7 @@ import pyogrio
 import pytest
 import shapely
 from distributed import LocalCluster
+from PIL import Image
 from pyproj import CRS
 
 from ecowatch.areas import union_area_m2
@@ -207,8 +208,6 @@ def test_plan_tells_new_skip_and_recompute(sample: Path, tmp_path: Path) -> None
 
 
 def test_pictures_and_table(demo_run: Run, tmp_path: Path) -> None:
-    from PIL import Image
-
     write_quicklooks(tmp_path, demo_run.result.plan, demo_run.result.results)
     pictures = sorted(tmp_path.glob("quicklook_*.png"))
     assert len(pictures) == 2
@@ -232,9 +231,7 @@ def test_rasters_on_request(sample: Path, tmp_path: Path) -> None:
     made = run(review)
     names = sorted(p.name for p in made.result.folder.glob("*.tif"))
     assert [n.split("_")[0] for n in names] == ["score", "valid"]
-    score, valid = (
-        inspect(admit(made.result.folder / n, roots=[tmp_path], kinds=RASTER_KINDS)) for n in names
-    )
+    score, valid = (inspect(admit(made.result.folder / n, roots=[tmp_path], kinds=RASTER_KINDS)) for n in names)
     assert (score.dtype, valid.dtype) == ("float32", "uint8")
     assert score.grid == valid.grid == made.result.results[0].comparison.grid
     assert run(demo_review(sample, tmp_path / "plain", only=("demo-redline",))).digest == made.digest

@@ -1,7 +1,7 @@
 """Boundaries of protected areas and red lines: read, repaired, versioned, laid over patches."""
 
 from .boundaries import read_areas, read_carriers, zone_code
-from .model import Area, Carriers, ZonePart, boundary_version, surface_m2
+from .model import Area, Carriers, ZonePart, boundary_version
 from .overlay import (
     carrier_of,
     exclusive_partition,
@@ -25,7 +25,6 @@ __all__ = [
     "overlaps_between",
     "read_areas",
     "read_carriers",
-    "surface_m2",
     "union_area_m2",
     "zone_code",
 ]

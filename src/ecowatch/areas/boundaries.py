@@ -16,8 +16,9 @@ from shapely.geometry.base import BaseGeometry
 
 from ..codes import THREE_ZONE, TWO_ZONE, Zone
 from ..errors import BoundaryError
+from ..grid import geodesic_area_m2
 from ..settings.review import AreaSource, CarrierSource
-from .model import Area, Carriers, ZonePart, boundary_version, dissolved, polygonal, surface_m2
+from .model import Area, Carriers, ZonePart, boundary_version, dissolved, polygonal
 from .repair import cleaned_polygons
 from .vector import LayerRequest, VectorLayer, read_layer
 
@@ -135,7 +136,7 @@ def _zones(rows: list[_Row], crs: CRS) -> tuple[tuple[ZonePart, ...], tuple[str,
 def _zone_overlaps(zones: Sequence[ZonePart], crs: CRS) -> list[str]:
     notes = []
     for a, b in combinations(zones, 2):
-        common = surface_m2(polygonal(shapely.intersection(a.geometry, b.geometry)), crs)
+        common = geodesic_area_m2(polygonal(shapely.intersection(a.geometry, b.geometry)), crs)
         if common >= _OVERLAP_M2:
             notes.append(f"ZONES_OVERLAP {a.zone} and {b.zone} share {common:.0f} m²")
     return notes

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from .model import Area, polygonal, surface_m2
+from ..grid import geodesic_area_m2
+from .model import Area, polygonal
 
 _SHARE_DECIMALS = 4
 _OVERLAP_M2 = 1.0
@@ -56,7 +57,7 @@ def overlap_shares_of(
 
 
 def _shares(patch: BaseGeometry, pieces: Mapping[str, list[BaseGeometry]], crs: CRS) -> dict[str, float]:
-    total = surface_m2(patch, crs) if pieces else 0.0
+    total = geodesic_area_m2(patch, crs) if pieces else 0.0
     if total <= 0:
         return {}
     shares = {}
@@ -93,8 +94,8 @@ def carrier_of(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeometry]]
 def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> float:
     """Return what the polygons cover together, in m²; what several cover counts once."""
     if len(geometries) == 1:
-        return surface_m2(polygonal(geometries[0]), crs)
-    return surface_m2(polygonal(shapely.union_all(_array(geometries))), crs)
+        return geodesic_area_m2(polygonal(geometries[0]), crs)
+    return geodesic_area_m2(polygonal(shapely.union_all(_array(geometries))), crs)
 
 
 def overlaps_between(areas: Sequence[Area], allowed: frozenset[str] = frozenset()) -> list[tuple[str, str, float]]:
@@ -120,7 +121,7 @@ def overlaps_between(areas: Sequence[Area], allowed: frozenset[str] = frozenset(
     first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     found = []
     for a, b in sorted((int(a), int(b)) for a, b in zip(first, second, strict=True) if a < b):
-        common = surface_m2(polygonal(shapely.intersection(outlines[a], outlines[b])), crs)
+        common = geodesic_area_m2(polygonal(shapely.intersection(outlines[a], outlines[b])), crs)
         if common >= _OVERLAP_M2:
             found.append((ordered[a].area_id, ordered[b].area_id, common))
     return found

@@ -12,8 +12,8 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from ..errors import BoundaryError, GridError
-from ..grid import coordinate_transformer
-from .model import polygonal, surface_m2
+from ..grid import coordinate_transformer, geodesic_area_m2
+from .model import polygonal
 
 _POLYGON, _MULTIPOLYGON, _COLLECTION = 3, 6, 7
 _MOVED_SHARE = 0.001
@@ -124,7 +124,7 @@ def _repaired(geometry: BaseGeometry, crs: CRS, row: str, source: str | Path) ->
     result = polygonal(shapely.make_valid(geometry, method="structure"))
     if result.is_empty:
         raise BoundaryError("GEOM_EMPTY", source, f"{row} has no surface", "draw it or remove the row")
-    after = surface_m2(result, crs)
+    after = geodesic_area_m2(result, crs)
     # Cutting the edges of an invalid polygon makes GEOS repair it in another way (a bow-tie loses a wing), so the area
     # before is the plane's shoelace figure at the scale of the repaired one.
     before = after * float(geometry.area / result.area)

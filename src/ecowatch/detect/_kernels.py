@@ -149,15 +149,13 @@ def forgive_edges(
     after_weights: Array,
     constant: Array,
     inverse_variance: Array,
-    weak: np.float32,
     strong: np.float32,
     reach: int,
     state: Array,
-    score: Array,
 ) -> None:
-    """Lower the score of flagged pixels to what a displacement of up to `reach` pixels cannot explain.
+    """Turn STRONG (5) pixels to WEAK (4) where a displacement of up to `reach` pixels explains the score.
 
-    `before` and `after` are larger than `state` and `score` by `reach` pixels on each side.
+    `before` and `after` are larger than `state` by `reach` pixels on each side.
     """
     variates = constant.shape[0]
     fixed = np.empty(variates, np.float32)
@@ -165,7 +163,7 @@ def forgive_edges(
     one = np.float32(1)
     for y in range(state.shape[0]):
         for x in range(state.shape[1]):
-            if state[y, x] < 4:
+            if state[y, x] != 5:
                 continue
             _project(before_weights, before, y + reach, x + reach, fixed)
             forth = _least_distance(
@@ -180,7 +178,7 @@ def forgive_edges(
                 y + reach,
                 x + reach,
                 reach,
-                weak,
+                strong,
                 scratch,
             )
             _project(after_weights, after, y + reach, x + reach, fixed)
@@ -196,12 +194,11 @@ def forgive_edges(
                 y + reach,
                 x + reach,
                 reach,
-                weak,
+                strong,
                 scratch,
             )
-            value = max(forth, back)
-            score[y, x] = value
-            state[y, x] = 1 if value <= weak else (5 if value > strong else 4)
+            if max(forth, back) <= strong:
+                state[y, x] = 4
 
 
 @nb.njit(nogil=True, cache=True)

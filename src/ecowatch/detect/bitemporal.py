@@ -286,7 +286,7 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     fills
         Fill number of each date; None where there is none.
     reach_px
-        A flag must be more than what a displacement of up to this many pixels between the dates would show.
+        A strong flag must be more than what a displacement of up to this many pixels would show.
     row0, col0
         Place of the block on the area's grid.
 
@@ -300,7 +300,7 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     Source
     ------
     Thonfeld, F. et al. (2016): Robust change vector analysis. Int. J. Appl. Earth Obs. 50, 131–140, eqs. 3–6; here applied
-    to the fitted variates of any method, and only to pixels that would be flagged without it.
+    to the fitted variates of any method, and only to strong pixels: a patch needs them, but may take in weak rims.
     """
     score = np.empty(state.shape, np.float32)
     fill_b, fill_a = (0.0 if f is None else float(f) for f in fills)
@@ -309,7 +309,7 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     inner_b, inner_a = (_inner(image, reach_px) for image in (before, after))
     score_block(inner_b, inner_a, fill_b, fill_a, has_fill, *weights, *limits, state, score)
     if reach_px:
-        forgive_edges(before, after, fill_b, fill_a, has_fill, *weights, *limits, reach_px, state, score)
+        forgive_edges(before, after, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, state)
     flagged, unseen = count_runs(state, 4, 5), count_runs(state, 2, 3)
     runs = np.zeros((flagged, 3), np.int32)
     sums = np.zeros((flagged, 3 + 2 * before.shape[0]), np.int64)

@@ -91,7 +91,6 @@ def shift_cubic(
             if hit:
                 out[y, x] = fill
             else:
-                value = math.floor(total + 0.5)
-                value = min(max(value, 0.0), top)
+                value = min(max(float(math.floor(total + 0.5)), 0.0), top)
                 # A true value must not become fill by rounding.
                 out[y, x] = value + 1.0 if has_fill and value == fill else value

@@ -38,7 +38,8 @@ def texture_features(values: Array, *, side_px: int) -> Array:
     # n Σx² − (Σx)² is a whole number: no cancellation, no dependence on where the window began.
     spread = np.sqrt((count * second - first * first).astype(np.float64)) / (count * len(values))
     features = [np.floor(s * scale / count + 0.5) for s in sums] + [np.floor(spread * scale + 0.5)]
-    return np.clip(np.stack(features), 0, 65535).astype(np.uint16)
+    result: Array = np.clip(np.stack(features), 0, 65535).astype(np.uint16)
+    return result
 
 
 def _box_sum(image: Array, side: int) -> Array:

@@ -76,7 +76,7 @@ class RasterInfo(NamedTuple):
 
     grid: Grid | None
     shape: tuple[int, int]
-    count: int
+    bands: int
     dtype: str
     nodata: float | None
     alpha_index: int | None
@@ -284,7 +284,7 @@ class GridReader:
             place = placement(group[0].grid, self._grid)
             try:
                 if place is None:
-                    part = self._warp(group, block, shift_px, categorical, values[first:last])
+                    part: Array | None = self._warp(group, block, shift_px, categorical, values[first:last])
                 else:
                     part = self._copy(group, block, place, values[first:last])
             except (RasterioError, CPLE_BaseError) as error:

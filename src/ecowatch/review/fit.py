@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 
 from ..detect import METHODS, LinearScore, Thresholds, fit_thresholds, sample_score
-from ..errors import PairError
+from ..errors import PairError, SceneError
 from ..grid import BLOCK_PX, Window
 from ..prepare import PairShift, State, WindowShift, pair_shift, window_shift
 from ..raster import GridReader, burn
@@ -89,7 +89,7 @@ def fit_comparison(comparison: Comparison) -> Fit:
     PairError
         ``SHIFT_TOO_LARGE`` where the dates do not lie on one another, ``FIT_FAILED`` where the sample cannot be fitted.
     SceneError
-        Where a block cannot be read.
+        Where no block of the lattice can be read.
     """
     blocks = lattice_blocks(comparison)
     with GridReader(comparison.grid) as reader:
@@ -155,7 +155,10 @@ def _shift_of(
 ) -> WindowShift | None:
     align = comparison.pipeline.align
     role = align.band if align.band in comparison.roles else comparison.roles[0]
-    pair = read_pair(reader, comparison, window, shift_px=shift_px, inside=None, features=False, roles=(role,))
+    try:
+        pair = read_pair(reader, comparison, window, shift_px=shift_px, inside=None, features=False, roles=(role,))
+    except SceneError:
+        return None
     valid = pair.state == State.USABLE
     if pair.before is None or pair.after is None or valid.mean() < align.min_valid_share:
         return None
@@ -201,8 +204,14 @@ def _sample(
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
     columns: tuple[list[Array], list[Array]] = ([], [])
+    unreadable: list[SceneError] = []
     for block, inside in zip(blocks, insides, strict=True):
-        pair = read_pair(reader, comparison, block, shift_px=shift_px, inside=inside)
+        try:
+            pair = read_pair(reader, comparison, block, shift_px=shift_px, inside=inside)
+        except SceneError as error:
+            # The tile that holds the block will say so; the area is fitted on the others.
+            unreadable.append(error)
+            continue
         if pair.before is None or pair.after is None:
             continue
         lattice = np.zeros(pair.state.shape, bool)
@@ -216,6 +225,8 @@ def _sample(
         ):
             scale, offset = np.array(radiometry).T
             column.append(values[:, usable] * scale[:, None] + offset[:, None])
+    if len(unreadable) == len(blocks):
+        raise unreadable[0]
     empty = np.empty((len(names), 0))
     before, after = (np.concatenate([empty, *column], axis=1) for column in columns)
     return before, after

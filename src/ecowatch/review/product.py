@@ -185,9 +185,8 @@ def _write_layer(
     crs: CRS,
     metadata: Mapping[str, Any],
 ) -> None:
-    data = {name: pd.array([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
+    data: dict[str, Any] = {name: pd.array([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
     frame = geopandas.GeoDataFrame(data, geometry=[row["geometry"] for row in rows], crs=crs)
-    # Only the first write of a file may carry metadata: GDAL opens the others for update.
     first = not path.exists()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A geometry of type")
@@ -200,7 +199,8 @@ def _write_layer(
             promote_to_multi=True,
             dataset_options={"VERSION": "1.2"} if first else None,
             layer_options={"GEOMETRY_NAME": "geom", "FID": "fid", "SPATIAL_INDEX": "YES"},
-            dataset_metadata={"ecowatch": json.dumps(metadata, ensure_ascii=False, sort_keys=True)} if first else None,
+            # On a layer, not on the file: GDAL copies a file's metadata to a sidecar whenever the file is read.
+            layer_metadata={"ecowatch": json.dumps(metadata, ensure_ascii=False, sort_keys=True)} if first else None,
         )
 
 

@@ -137,7 +137,7 @@ def write_record(
         "complete": True,
         "exit_code": 3 if failures or plan.quarantined else 0,
         "scenes_found": plan.scenes_found,
-        "quarantined": [vars(q) for q in plan.quarantined],
+        "quarantined": [q._asdict() for q in plan.quarantined],
         "failures": list(failures),
         "coverage": coverage_rows(results),
         "totals": totals(results),

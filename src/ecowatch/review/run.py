@@ -24,8 +24,8 @@ from .fit import Fit, fit_comparison
 from .pair import Comparison
 from .plan import Plan, PlannedTask, make_plan, planned_tasks, slug
 from .product import write_geopackage
-from .record import provenance, write_record
 from .rasters import write_rasters
+from .record import provenance, write_record
 from .tile import Task, TileResult, process
 
 
@@ -205,7 +205,7 @@ def _fit_path(plan: Plan, comparison: Comparison) -> Path:
 def _fit_all(client: Client, plan: Plan, cluster: Cluster, report: Progress) -> tuple[dict[str, Fit], list[TaskResult]]:
     todo = [c for c in plan.comparisons if not _fit_path(plan, c).exists()]
     jobs = [(c, _attempt_fit, (c, _fit_path(plan, c))) for c in todo]
-    failures = []
+    failures: list[TaskResult] = []
     for done, (comparison, error) in enumerate(_each(client, jobs, cluster), 1):
         report(comparison.area.area_id, "fit", done, len(jobs))
         if error is not None:
@@ -230,10 +230,10 @@ def _tiles_all(
     for folder in {t.path.parent for t in todo}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError("CANNOT_WRITE", folder, str(error), "free space or permissions") from error
+        except OSError as reason:
+            raise StorageError("CANNOT_WRITE", folder, str(reason), "free space or permissions") from reason
     jobs = ((t, _attempt_tile, (t.task, fits[t.task.comparison.key], t.path)) for t in todo)
-    failures = []
+    failures: list[TaskResult] = []
     for done, (item, error) in enumerate(_each(client, jobs, cluster), 1):
         area_id = item.task.comparison.area.area_id
         report(area_id, "tile", done, len(todo))

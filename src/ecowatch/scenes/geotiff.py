@@ -82,12 +82,12 @@ def _check_file(
     file: RasterFile, sensor: Sensor, source: SceneSource, described: Sequence[BandDescription], path: Path
 ) -> None:
     info = file.info
-    absent = [f"{d.role} (band {d.index})" for d in described if d.index > info.count]
+    absent = [f"{d.role} (band {d.index})" for d in described if d.index > info.bands]
     if absent or all(d.role in _QUALITY_ROLES for d in described):
         raise SceneError(
             "SCENE_BANDS",
             path,
-            f"{info.count} bands, none for: {', '.join(absent) or 'any spectral role'}",
+            f"{info.bands} bands, none for: {', '.join(absent) or 'any spectral role'}",
             "check the sensor, or describe the bands",
         )
     if info.grid is None:

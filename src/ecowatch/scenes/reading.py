@@ -89,8 +89,8 @@ def layer_of(file: RasterFile, *, fill: float | None, index: int = 1, grid: Grid
         ``SCENE_BANDS`` (no such band) or ``NO_CRS``.
     """
     path, info = file.admitted.path, file.info
-    if index > info.count:
-        raise SceneError("SCENE_BANDS", path, f"band {index} of {info.count}", "check the description of the bands")
+    if index > info.bands:
+        raise SceneError("SCENE_BANDS", path, f"band {index} of {info.bands}", "check the description of the bands")
     grid = info.grid or grid
     if grid is None:
         raise SceneError("NO_CRS", path, "the file has no georeference", "deliver it with CRS and transform")

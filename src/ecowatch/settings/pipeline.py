@@ -70,18 +70,18 @@ class Detect(Settings):
         description="Deviation of reflectance, per band and date, that is never taken for change: sensor, air, angle.",
     )
     weak_sigma: float = Field(
-        default=2.5,
+        default=2.0,
         gt=0,
         description="Weak flag: score this many robust deviations above the pair's own no-change score.",
     )
     strong_sigma: float = Field(
-        default=4.0,
+        default=3.5,
         gt=0,
         description="Strong flag, likewise; a patch needs strong pixels and takes in the weak ones around.",
     )
     min_strong_px: int = Field(default=2, ge=1, description="A patch has at least this many strong pixels.")
     reach_px: int = Field(
-        default=1, ge=0, le=8, description="Changes that a displacement of so many pixels explains are not flagged."
+        default=1, ge=0, le=8, description="What a displacement of so many pixels explains makes no strong flag."
     )
     texture_px: int = Field(default=5, ge=3, le=31, description="Side of the window of rgb_texture, odd, in pixels.")
 
