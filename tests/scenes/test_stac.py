@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ecowatch.grid import Grid
+from ecowatch.raster import write_geotiff
 from ecowatch.scenes import Catalog, find_scenes
 from ecowatch.settings import SceneSource
 
@@ -265,3 +267,33 @@ def test_real_items_point_elsewhere(shared_data: Path) -> None:
         "SCENE_INCOMPLETE",
         "SENSOR_UNKNOWN",
     }
+
+
+def test_one_file_of_many_measured_bands_is_no_picture(tmp_path: Path) -> None:
+    """Simulated and analysis-ready deliveries keep all bands in one 16-bit file beside the classes."""
+    roles = ("blue", "green", "red", "nir", "swir1", "swir2")
+    grid = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (64, 64))
+    write_geotiff(tmp_path / "image.tif", np.full((6, 64, 64), 1200, np.uint16), grid, nodata=0)
+    write_geotiff(tmp_path / "scl.tif", np.full((1, 64, 64), 4, np.uint8), grid)
+    bands = [{"name": r, "common_name": r} for r in roles]
+    assets = {
+        "image": {
+            "href": "./image.tif",
+            "eo:bands": bands,
+            "raster:bands": [{"data_type": "uint16", "scale": 1e-4, "offset": 0, "nodata": 0}] * 6,
+        },
+        "scl": {"href": "./scl.tif"},
+    }
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": "one",
+        "properties": {"datetime": "2026-04-25T02:55:49Z", "platform": "sentinel-2b"},
+        "assets": assets,
+        "links": [],
+    }
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    catalog = find_scenes(SceneSource(path=tmp_path / "item.json", product="stac"), [tmp_path])
+    assert catalog.quarantined == ()
+    assert catalog.scenes[0].roles == roles
+    assert [band.layer.index for band in catalog.scenes[0].bands] == [1, 2, 3, 4, 5, 6]

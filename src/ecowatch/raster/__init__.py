@@ -1,6 +1,6 @@
 """Rasters: the only importer of rasterio."""
 
-from .coarse import read_coarse
+from .coarse import read_coarse, sample_numbers
 from .read import GridReader, Layer, Pixels, RasterInfo, gdal_env, gdal_version, inspect, placement
 from .vectorize import burn
 from .write import write_cog, write_geotiff, write_jp2
@@ -16,6 +16,7 @@ __all__ = [
     "inspect",
     "placement",
     "read_coarse",
+    "sample_numbers",
     "write_cog",
     "write_geotiff",
     "write_jp2",

@@ -1,8 +1,9 @@
-"""Decimated reads, for pictures and for estimates of cloud cover."""
+"""Few pixels of a large raster: decimated, for pictures and cloud cover; sampled, for checks of its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -12,21 +13,24 @@ from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
 from ..errors import SceneError
-from ..grid import Grid
-from .read import Layer, Pixels, footprint_mask, gdal_env, open_checked, reason_of, window_over
+from ..grid import BLOCK_PX, Grid, Window
+from .read import GridReader, Layer, Pixels, footprint_mask, gdal_env, open_checked, reason_of, same_file, window_over
+
+Array = np.ndarray[Any, Any]
+
+_SAMPLE_BLOCKS = 4
+_SAMPLE_PX = 128
 
 
-def read_coarse(layers: Sequence[Layer], grid: Grid, *, categorical: bool = True) -> Pixels:
-    """Read `layers` on a coarse grid from a decimated read, for pictures and for estimates of cloud cover.
+def read_coarse(layers: Sequence[Layer], grid: Grid) -> Pixels:
+    """Read `layers` on a coarse grid from a decimated read.
 
     Parameters
     ----------
     layers
         Bands of one data type.
     grid
-        Target grid, much coarser than the layers.
-    categorical
-        Nearest neighbour; otherwise averages of what GDAL decimates.
+        Target grid, much coarser than the layers; nearest neighbour.
 
     Raises
     ------
@@ -37,28 +41,18 @@ def read_coarse(layers: Sequence[Layer], grid: Grid, *, categorical: bool = True
     values = np.full((len(layers), *grid.shape), fill, layers[0].dtype)
     covered = np.zeros(grid.shape, bool)
     with gdal_env():
-        for number, layer in enumerate(layers):
+        for first, last in same_file(layers):
+            layer = layers[first]
             window = window_over(layer.grid, grid)
             if window is None:
                 continue
             step = max(1, int(grid.pixel_m / layer.grid.pixel_m))
-            shape = tuple(max(1, s // step) for s in window.shape)
-            try:
-                with open_checked(layer.path, layer.driver) as dataset:
-                    data = dataset.read(
-                        layer.index,
-                        window=RasterWindow(window.col0, window.row0, *window.shape[::-1]),
-                        out_shape=shape,
-                        resampling=Resampling.nearest if categorical else Resampling.average,
-                    )
-            except RasterioError as error:
-                raise SceneError("RASTER_UNREADABLE", layer.path, reason_of(error), "fetch the file again") from error
-            scale = Affine.scale(window.shape[1] / shape[1], window.shape[0] / shape[0])
-            transform = layer.grid.cropped(window).transform * scale
+            data = _decimated(layers[first:last], window, step)
+            scale = Affine.scale(window.shape[1] / data.shape[2], window.shape[0] / data.shape[1])
             reproject(
                 data,
-                values[number],
-                src_transform=transform,
+                values[first:last],
+                src_transform=layer.grid.cropped(window).transform * scale,
                 src_crs=layer.grid.crs.to_wkt(),
                 src_nodata=layer.fill,
                 dst_transform=grid.transform,
@@ -69,3 +63,76 @@ def read_coarse(layers: Sequence[Layer], grid: Grid, *, categorical: bool = True
             )
             covered |= footprint_mask(layer.grid, grid, grid.transform)
     return Pixels(values, covered)
+
+
+def sample_numbers(layers: Sequence[Layer], grid: Grid, *, max_px: int) -> Array:
+    """Return numbers from all over a scene, band by band at the same places, for statistics.
+
+    From overviews where the file has them; else from small windows in the middle of a lattice of blocks, since a
+    decimated read of a file without overviews decodes all of it.
+
+    Parameters
+    ----------
+    layers
+        Bands of one data type and fill.
+    grid
+        Grid of the finest of them.
+    max_px
+        Longer side of a read from overviews, pixels.
+
+    Returns
+    -------
+    ndarray
+        ``(band, row, col)``; where it comes from windows, they stand below one another.
+    """
+    if _has_overviews(layers[0]):
+        rows, cols = grid.shape
+        step = -(-max(rows, cols) // max_px)
+        shape = (max(1, rows // step), max(1, cols // step))
+        return read_coarse(layers, Grid.from_parts(grid.crs, grid.transform * Affine.scale(step), shape)).values
+    with GridReader(grid) as reader:
+        parts = [reader.read(layers, window).values for window in _sample_windows(grid)]
+    return np.concatenate(parts, axis=1)
+
+
+def _sample_windows(grid: Grid) -> list[Window]:
+    if max(grid.shape) <= _SAMPLE_BLOCKS * BLOCK_PX:
+        return [grid.window]
+    tops, lefts = (
+        sorted({int(side * (i + 0.5) / _SAMPLE_BLOCKS) // BLOCK_PX * BLOCK_PX for i in range(_SAMPLE_BLOCKS)})
+        for side in grid.shape
+    )
+    inset = (BLOCK_PX - _SAMPLE_PX) // 2
+    return [
+        Window(top + inset, left + inset, top + inset + _SAMPLE_PX, left + inset + _SAMPLE_PX)
+        for top in tops
+        for left in lefts
+    ]
+
+
+def _has_overviews(layer: Layer) -> bool:
+    with gdal_env(), open_checked(layer.path, layer.driver) as dataset:
+        return bool(dataset.overviews(layer.index))
+
+
+def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
+    """Every `step`-th pixel of `window`, ``(band, row, col)``, from overviews or from one pass over the strips."""
+    layer, indexes = group[0], [g.index for g in group]
+    try:
+        with open_checked(layer.path, layer.driver) as dataset:
+            if dataset.overviews(layer.index):
+                place = RasterWindow(window.col0, window.row0, *window.shape[::-1])
+                shape = tuple(max(1, side // step) for side in window.shape)
+                data: Array = dataset.read(indexes, window=place, out_shape=(len(indexes), *shape))
+                return data
+            # GDAL's own decimation decodes a block again for each of its rows: 40 times the cost of one pass.
+            strips = []
+            first = window.row0
+            while first < window.row1:
+                last = min((first // BLOCK_PX + 1) * BLOCK_PX, window.row1)
+                place = RasterWindow(window.col0, first, window.shape[1], last - first)
+                strips.append(dataset.read(indexes, window=place)[:, -(first - window.row0) % step :: step, ::step])
+                first = last
+            return np.concatenate(strips, axis=1)
+    except RasterioError as error:
+        raise SceneError("RASTER_UNREADABLE", layer.path, reason_of(error), "fetch the file again") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -279,7 +279,7 @@ class GridReader:
         fill = layers[0].fill or 0
         values = np.full((len(layers), *block.shape), fill, layers[0].dtype)
         covered: Array | None = None
-        for first, last in _same_file(layers):
+        for first, last in same_file(layers):
             group = layers[first:last]
             place = placement(group[0].grid, self._grid)
             try:
@@ -364,13 +364,14 @@ class GridReader:
         return covered
 
 
-def _blocks_of(window: Window) -> Any:
+def _blocks_of(window: Window) -> Iterator[Window]:
     for row in range(window.row0 // BLOCK_PX, -(-window.row1 // BLOCK_PX)):
         for col in range(window.col0 // BLOCK_PX, -(-window.col1 // BLOCK_PX)):
             yield Window(row * BLOCK_PX, col * BLOCK_PX, (row + 1) * BLOCK_PX, (col + 1) * BLOCK_PX)
 
 
-def _same_file(layers: Sequence[Layer]) -> Any:
+def same_file(layers: Sequence[Layer]) -> Iterator[tuple[int, int]]:
+    """Yield first and last + 1 of each group of neighbouring layers of one file."""
     first = 0
     for last in range(1, len(layers) + 1):
         if last == len(layers) or layers[last].path != layers[first].path:

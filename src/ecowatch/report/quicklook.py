@@ -90,7 +90,7 @@ def _colours(group: DateGroup, roles: Sequence[str], grid: Grid) -> Array:
     image = np.full((len(roles), *grid.shape), np.nan, np.float32)
     for scene in reversed(group.scenes):
         bands = [scene.band(role) for role in roles]
-        pixels = read_coarse([band.layer for band in bands], grid, categorical=False)
+        pixels = read_coarse([band.layer for band in bands], grid)
         seen = np.ones(grid.shape, bool) if pixels.covered is None else pixels.covered.copy()
         for band, values in zip(bands, pixels.values, strict=True):
             if band.layer.fill is not None:

@@ -19,8 +19,8 @@ from shapely.geometry.base import BaseGeometry
 
 from .. import __version__
 from ..areas import Area
-from ..errors import GridError, PairError
-from ..grid import Grid, geodesic_area_m2, lattice_grid, transformed, utm_crs
+from ..errors import PairError
+from ..grid import Grid, lattice_grid, transformed, utm_crs
 from ..prepare import State
 from ..raster import burn, read_coarse
 from ..scenes import Scene
@@ -220,20 +220,21 @@ def seen_share(area: Area, group: DateGroup, allowed: frozenset[str]) -> float:
     float
         0–1; only for choosing among dates, never published.
     """
-    geometry = area.in_crs(group.scenes[0].grid.crs, allowed).geometry
+    crs = group.scenes[0].grid.crs
+    geometry = area.in_crs(crs, allowed).geometry
     left, bottom, right, top = geometry.bounds
     pixel = max(right - left, top - bottom) / _COARSE_PX
     shape = (max(1, round((top - bottom) / pixel)), max(1, round((right - left) / pixel)))
-    try:
-        grid = Grid.from_parts(group.scenes[0].grid.crs, Affine(pixel, 0, left, 0, -pixel, top), shape)
-    except GridError:
-        return 0.0
+    grid = Grid.from_parts(crs, Affine(pixel, 0, left, 0, -pixel, top), shape)
     inside = burn(geometry, grid)
     if not inside.any():
-        return 1.0 if geodesic_area_m2(geometry, grid.crs) > 0 else 0.0
+        # Narrower than a coarse pixel anywhere: nothing to choose by.
+        return 1.0
     seen = np.zeros(shape, bool)
     for scene in group.scenes:
-        layer = scene.quality.layer if scene.quality else scene.bands[0].layer
-        pixels = read_coarse([layer], grid)
-        seen |= quality_state(scene, pixels, clear_scl=(2, 4, 5, 6, 7, 11)) == State.USABLE
+        if scene.quality is None:
+            seen |= burn(footprint(scene, crs, allowed), grid)
+        else:
+            pixels = read_coarse([scene.quality.layer], grid)
+            seen |= quality_state(scene, pixels, clear_scl=(2, 4, 5, 6, 7, 11)) == State.USABLE
     return float(seen[inside].mean())

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from scipy.ndimage import binary_erosion
 
 from ..errors import SceneError
-from ..grid import Grid
-from ..raster import read_coarse
+from ..raster import sample_numbers
 from .scene import Band
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +93,7 @@ def check_scene_offset(bands: Sequence[Band], where: object) -> None:
         ``OFFSET_CONFLICT``, or ``RASTER_UNREADABLE`` with the file.
     """
     finest = min((band.layer.grid for band in bands), key=lambda grid: grid.pixel_m)
-    numbers = read_coarse([band.layer for band in bands], _coarse(finest)).values
+    numbers = sample_numbers([band.layer for band in bands], finest, max_px=SAMPLE_PX)
     fill = bands[0].layer.fill or 0.0
     # A decimated JPEG 2000 mixes fill into the pixels beside it.
     valid = binary_erosion(_valid(numbers, fill), np.ones((3, 3)), border_value=1)
@@ -106,10 +104,3 @@ def check_scene_offset(bands: Sequence[Band], where: object) -> None:
 def _valid(numbers: Array, fill: float) -> Array:
     valid: Array = ((numbers != fill) & np.isfinite(numbers)).all(axis=0)
     return valid
-
-
-def _coarse(grid: Grid) -> Grid:
-    rows, cols = grid.shape
-    step = -(-max(rows, cols) // SAMPLE_PX)
-    shape = (max(1, rows // step), max(1, cols // step))
-    return Grid.from_parts(grid.crs, grid.transform * Affine.scale(step), shape)

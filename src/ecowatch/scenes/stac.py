@@ -145,8 +145,8 @@ def _assets(assets: dict[str, dict[str, Any]], sensor: Sensor, where: str) -> tu
         bands = _described_bands(asset)
         if key.lower() in names:
             quality = quality or _asset(key, asset, {}, 1, where)
-        # Satellite products hold one band a file; an asset of several is their colour picture.
-        elif len(bands) <= 1 or sensor.quality is None:
+        # Satellite products hold one band a file; an asset of several bytes a pixel is their colour picture.
+        elif len(bands) <= 1 or sensor.quality is None or all(b.get("data_type", "uint8") != "uint8" for b in bands):
             for index, band in enumerate(bands or [{}], 1):
                 role = _role(band, key, sensor)
                 if role and role not in found:
