@@ -8,6 +8,7 @@ import pytest
 from ecowatch.detect import (
     METHODS,
     LinearScore,
+    Margins,
     detect_block,
     fit_change_vector,
     fit_ir_mad,
@@ -133,10 +134,35 @@ def simple_score() -> LinearScore:
     return LinearScore(((1.0,),), ((1.0,),), (0.0,), (1.0,), (1.0,), 1, True)
 
 
+def beyond(image: np.ndarray, reach: int, margins: Margins) -> np.ndarray:
+    """Cut an image that is larger by `reach` on each side to what lies within `margins` of its inner part."""
+    rows, cols = image.shape[1:]
+    return image[
+        :,
+        reach - margins.top : rows - reach + margins.bottom,
+        reach - margins.left : cols - reach + margins.right,
+    ]
+
+
+def blocked(before: np.ndarray, after: np.ndarray, state: np.ndarray, reach: int, **options: object):
+    """Detect on the inner part of two images that are larger by `reach` on each side."""
+    nothing = Margins(0, 0, 0, 0)
+    inner = [beyond(image, reach, nothing) for image in (before, after)]
+
+    def wider(margins: Margins) -> tuple[np.ndarray, np.ndarray]:
+        return beyond(before, reach, margins), beyond(after, reach, margins)
+
+    return detect_block(*inner, state, reach_px=reach, wider=wider, **options)  # type: ignore[arg-type]
+
+
 def run(before: np.ndarray, after: np.ndarray, state: np.ndarray, reach: int = 0, **options: object):
     settings = {"weak": 2500.0, "strong": 8100.0, "fills": (None, None), "row0": 0, "col0": 0} | options
-    weights = simple_score().for_numbers(UNIT, UNIT)
-    return detect_block(before, after, state, weights=weights, reach_px=reach, **settings)  # type: ignore[arg-type]
+    return blocked(before, after, state, reach, weights=simple_score().for_numbers(UNIT, UNIT), **settings)
+
+
+def test_arrays_of_different_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not belong together"):
+        run(np.zeros((1, 5, 5), np.uint8), np.zeros((1, 5, 5), np.uint8), np.ones((4, 4), np.uint8))
 
 
 def test_runs_and_sums_of_a_drawn_block() -> None:
@@ -230,9 +256,9 @@ def test_the_compiled_pass_equals_the_numpy_form() -> None:
 def test_blocks_with_margin_equal_the_whole() -> None:
     before, after, fitted = random_block(2, (62, 82))
     weights = fitted.for_numbers(((1e-4, 0.0),) * 3, ((1e-4, 0.0),) * 3)
-    options = {"weights": weights, "weak": 4.0, "strong": 8.0, "fills": (0.0, 0.0), "reach_px": 1}
+    options = {"weights": weights, "weak": 4.0, "strong": 8.0, "fills": (0.0, 0.0)}
     whole_state = np.full((60, 80), State.USABLE, np.uint8)
-    whole, _ = detect_block(before, after, whole_state, row0=0, col0=0, **options)
+    whole, _ = blocked(before, after, whole_state, 1, row0=0, col0=0, **options)
     pixels = np.zeros((60, 80), int)
     total = np.zeros(whole.sums.shape[1], np.int64)
     for row in (0, 30):
@@ -240,7 +266,7 @@ def test_blocks_with_margin_equal_the_whole() -> None:
             height, width = 30, min(27, 80 - col)
             state = np.full((height, width), State.USABLE, np.uint8)
             cut = (slice(None), slice(row, row + height + 2), slice(col, col + width + 2))
-            part, _ = detect_block(before[cut], after[cut], state, row0=row, col0=col, **options)
+            part, _ = blocked(before[cut], after[cut], state, 1, row0=row, col0=col, **options)
             for r, c0, c1 in part.runs:
                 pixels[r, c0:c1] += 1
             total += part.sums.sum(axis=0)
@@ -258,8 +284,8 @@ def test_each_kernel_equals_its_python(name: str, monkeypatch: pytest.MonkeyPatc
     def outcome() -> tuple[np.ndarray, ...]:
         state = np.full((18, 38), State.USABLE, np.uint8)
         state[3, 5:9] = State.MASKED
-        result, score = detect_block(
-            before, after, state, weights=weights, weak=4.0, strong=8.0, fills=(0.0, None), reach_px=1, row0=0, col0=0
+        result, score = blocked(
+            before, after, state, 1, weights=weights, weak=4.0, strong=8.0, fills=(0.0, None), row0=0, col0=0
         )
         moments = np.empty(3), np.empty((3, 3))
         kernels.weighted_moments(before.reshape(3, -1).astype(float), np.ones(before[0].size), *moments)

@@ -175,7 +175,8 @@ def test_compiled_kernels_equal_their_python() -> None:
     runs = runs_of(image)
     found = []
     for labels, trace in ((label_runs, trace_rings), (label_runs.py_func, trace_rings.py_func)):
-        parent, points, ends = np.empty(len(runs), np.int64), np.zeros((5000, 2), np.int64), np.zeros(5000, np.int64)
+        parent, points = np.empty(len(runs), np.int64), np.zeros((5000, 2), np.int64)
+        ends = np.zeros(5000, np.int64)
         labels(runs, parent)
         rings = trace(image.astype(np.uint8), points, ends)
         found.append((parent, points, ends[:rings]))

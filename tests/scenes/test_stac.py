@@ -273,7 +273,12 @@ def test_one_file_of_many_measured_bands_is_no_picture(tmp_path: Path) -> None:
     """Simulated and analysis-ready deliveries keep all bands in one 16-bit file beside the classes."""
     roles = ("blue", "green", "red", "nir", "swir1", "swir2")
     grid = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (64, 64))
-    write_geotiff(tmp_path / "image.tif", np.full((6, 64, 64), 1200, np.uint16), grid, nodata=0)
+    write_geotiff(
+        tmp_path / "image.tif",
+        np.random.default_rng(0).integers(300, 3000, (6, 64, 64)).astype(np.uint16),
+        grid,
+        nodata=0,
+    )
     write_geotiff(tmp_path / "scl.tif", np.full((1, 64, 64), 4, np.uint8), grid)
     bands = [{"name": r, "common_name": r} for r in roles]
     assets = {

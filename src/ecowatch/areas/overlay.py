@@ -93,9 +93,13 @@ def carrier_of(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeometry]]
 
 def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> float:
     """Return what the polygons cover together, in m²; what several cover counts once."""
-    if len(geometries) == 1:
-        return geodesic_area_m2(polygonal(geometries[0]), crs)
-    return geodesic_area_m2(polygonal(shapely.union_all(_array(geometries))), crs)
+    outlines = _array(geometries)
+    first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
+    meeting = np.unique(first[first != second])
+    # Only what meets another has to be joined: joining thousands of lone patches would take most of a run's last minute.
+    alone = np.setdiff1d(np.arange(len(outlines)), meeting)
+    total = sum(geodesic_area_m2(polygonal(outlines[i]), crs) for i in alone)
+    return total + geodesic_area_m2(polygonal(shapely.union_all(outlines[meeting])), crs)
 
 
 def overlaps_between(areas: Sequence[Area], allowed: frozenset[str] = frozenset()) -> list[tuple[str, str, float]]:

@@ -123,8 +123,8 @@ def _least_distance(
 ) -> np.float32:
     """Smallest score between `fixed` and the pixels of `image` around (y, x); stops once it is `enough`."""
     least = np.float32(np.inf)
-    for j in range(-reach, reach + 1):
-        for i in range(-reach, reach + 1):
+    for j in range(max(-reach, -y), min(reach, image.shape[1] - 1 - y) + 1):
+        for i in range(max(-reach, -x), min(reach, image.shape[2] - 1 - x) + 1):
             if has_fill and _has_fill(image, fill, y + j, x + i):
                 continue
             _project(weights, image, y + j, x + i, scratch)
@@ -151,11 +151,14 @@ def forgive_edges(
     inverse_variance: Array,
     strong: np.float32,
     reach: int,
+    pad_row: int,
+    pad_col: int,
     state: Array,
 ) -> None:
     """Turn STRONG (5) pixels to WEAK (4) where a displacement of up to `reach` pixels explains the score.
 
-    `before` and `after` are larger than `state` by `reach` pixels on each side.
+    `before` and `after` begin `pad_row` rows above and `pad_col` columns left of `state`; what lies beyond them is not
+    looked at.
     """
     variates = constant.shape[0]
     fixed = np.empty(variates, np.float32)
@@ -165,7 +168,7 @@ def forgive_edges(
         for x in range(state.shape[1]):
             if state[y, x] != 5:
                 continue
-            _project(before_weights, before, y + reach, x + reach, fixed)
+            _project(before_weights, before, y + pad_row, x + pad_col, fixed)
             forth = _least_distance(
                 fixed,
                 after_weights,
@@ -175,13 +178,13 @@ def forgive_edges(
                 constant,
                 inverse_variance,
                 one,
-                y + reach,
-                x + reach,
+                y + pad_row,
+                x + pad_col,
                 reach,
                 strong,
                 scratch,
             )
-            _project(after_weights, after, y + reach, x + reach, fixed)
+            _project(after_weights, after, y + pad_row, x + pad_col, fixed)
             back = _least_distance(
                 fixed,
                 before_weights,
@@ -191,8 +194,8 @@ def forgive_edges(
                 constant,
                 inverse_variance,
                 -one,
-                y + reach,
-                x + reach,
+                y + pad_row,
+                x + pad_col,
                 reach,
                 strong,
                 scratch,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh, solve
@@ -16,6 +16,7 @@ from scipy.special import gammaincc
 from scipy.stats import chi2
 
 from ..errors import PairError
+from ..prepare import State
 from ._kernels import count_runs, flagged_runs, forgive_edges, score_block, unseen_runs, weighted_moments
 
 Array = np.ndarray[Any, Any]
@@ -239,6 +240,15 @@ def sample_score(fitted: LinearScore, before: Array, after: Array) -> Array:
     return score
 
 
+class Margins(NamedTuple):
+    """Pixels wanted beyond each side of a block."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
 @dataclass(frozen=True)
 class BlockResult:
     """What one block leaves behind: run-lengths and exact sums, no raster.
@@ -270,13 +280,14 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     reach_px: int,
     row0: int,
     col0: int,
+    wider: Callable[[Margins], tuple[Array, Array]] | None = None,
 ) -> tuple[BlockResult, Array]:
     """Score one block and return its flagged and its unseen runs.
 
     Parameters
     ----------
     before, after
-        Integer, ``(band, row, col)``, the files' own numbers; larger than `state` by `reach_px` on each side.
+        Integer, ``(band, row, col)``, the files' own numbers.
     state
         uint8 of `State`, ``(row, col)``; raised in place to WEAK, STRONG and (band fill) NO_DATA.
     weights
@@ -289,6 +300,9 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
         A strong flag must be more than what a displacement of up to this many pixels would show.
     row0, col0
         Place of the block on the area's grid.
+    wider
+        Gives both dates with more pixels on the sides asked for: those near which a strong pixel lies, since the blocks
+        beyond may have to be decoded for it. Without it, nothing is known beyond the edge.
 
     Returns
     -------
@@ -297,28 +311,39 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     ndarray
         float32, ``(row, col)``, the score; meaningless where the state is not usable.
 
+    Raises
+    ------
+    ValueError
+        Where the arrays are not of one shape.
+
     Source
     ------
     Thonfeld, F. et al. (2016): Robust change vector analysis. Int. J. Appl. Earth Obs. 50, 131–140, eqs. 3–6; here applied
     to the fitted variates of any method, and only to strong pixels: a patch needs them, but may take in weak rims.
     """
+    if not before.shape == after.shape == (len(before), *state.shape):
+        raise ValueError(f"shapes {before.shape}, {after.shape} and {state.shape} do not belong together")
     score = np.empty(state.shape, np.float32)
     fill_b, fill_a = (0.0 if f is None else float(f) for f in fills)
     has_fill = (fills[0] is not None, fills[1] is not None)
     limits = np.float32(weak), np.float32(strong)
-    inner_b, inner_a = (_inner(image, reach_px) for image in (before, after))
-    score_block(inner_b, inner_a, fill_b, fill_a, has_fill, *weights, *limits, state, score)
-    if reach_px:
-        forgive_edges(before, after, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, state)
+    score_block(before, after, fill_b, fill_a, has_fill, *weights, *limits, state, score)
+    if reach_px and (state == State.STRONG).any():
+        margins = _strong_margins(state, reach_px) if wider is not None else Margins(0, 0, 0, 0)
+        seen = wider(margins) if wider is not None and any(margins) else (before, after)
+        pads = margins.top, margins.left
+        forgive_edges(*seen, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, *pads, state)
     flagged, unseen = count_runs(state, 4, 5), count_runs(state, 2, 3)
     runs = np.zeros((flagged, 3), np.int32)
     sums = np.zeros((flagged, 3 + 2 * before.shape[0]), np.int64)
-    flagged_runs(state, score, inner_b, inner_a, row0, col0, runs, sums)
+    flagged_runs(state, score, before, after, row0, col0, runs, sums)
     gaps = np.zeros((unseen, 4), np.int32)
     unseen_runs(state, row0, col0, gaps)
     return BlockResult(runs, sums, gaps), score
 
 
-def _inner(image: Array, px: int) -> Array:
-    # One memory layout for the compiled pass, with and without a border: it is compiled once.
-    return image[:, px : image.shape[1] - px, px : image.shape[2] - px]
+def _strong_margins(state: Array, px: int) -> Margins:
+    strong = state == State.STRONG
+    edges = (strong[:px], strong[:, :px], strong[-px:], strong[:, -px:])
+    top, left, bottom, right = (px if edge.any() else 0 for edge in edges)
+    return Margins(top, left, bottom, right)

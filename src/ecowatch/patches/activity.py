@@ -83,6 +83,8 @@ def _facts(evidence: Evidence, rules: ActivityRules) -> _Facts:
 
     vegetation = change("ndvi", ndvi) if "nir" in evidence.before else change("greenness", _greenness)
     bare = change("bare_soil", bare_soil) if "swir1" in evidence.before else change("redness", _redness)
+    bare_after = bare_soil(evidence.after)
+    truly_bare = bare_after is None or bare_after > rules.bare_level
     wet = change("water", water)
     bright = change("brightness", brightness)
     water_after = water(evidence.after)
@@ -91,7 +93,7 @@ def _facts(evidence: Evidence, rules: ActivityRules) -> _Facts:
     gained_water = water_after is not None and dark and wet > rules.water_gain and water_after > rules.water_level
     return _Facts(
         vegetation < -rules.ndvi_drop,
-        bare > rules.bare_gain,
+        truly_bare and bare > rules.bare_gain,
         gained_water,
         bright > rules.bright_gain,
         tuple(reasons),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from scipy import ndimage
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -128,13 +129,7 @@ def polygon_of(patch: PixelPatch, grid: Grid, *, max_hole_m2: float) -> BaseGeom
     """
     window = patch.window.padded(1)
     largest_px = max_hole_m2 / grid.pixel_m**2
-    shells, holes = [], []
-    for ring in _rings(patch.image(border_px=1)):
-        twice = float(np.sum(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1]))
-        if twice > 0:
-            shells.append(ring)
-        elif -twice / 2 > largest_px:
-            holes.append(ring)
+    shells, holes = _shells_and_holes(_filled(patch.image(border_px=1), largest_px))
     t = grid.transform
 
     def on_map(ring: Array) -> Array:
@@ -143,17 +138,60 @@ def polygon_of(patch: PixelPatch, grid: Grid, *, max_hole_m2: float) -> BaseGeom
     return _assembled([on_map(r) for r in shells], [on_map(r) for r in holes])
 
 
-def _rings(inside: Array) -> Iterator[Array]:
+def _filled(inside: Array, largest_px: float) -> Array:
+    """Fill holes of up to `largest_px` pixels; done on pixels, so that an island in a filled hole is filled over too."""
+    if largest_px < 1:
+        return inside
+    holes, count = ndimage.label(inside == 0)
+    if count == 1:
+        return inside
+    small = np.bincount(holes.ravel(), minlength=count + 1) <= largest_px
+    # Zero is the patch itself; the border, which surrounds it, is label one.
+    small[:2] = False
+    return np.where(small[holes], np.uint8(1), inside)
+
+
+def _shells_and_holes(inside: Array) -> tuple[list[Array], list[Array]]:
+    """Rings of the outline, outer ones and holes."""
     # Each pixel has four corners and each ring repeats one.
-    capacity = 5 * int(inside.sum()) + 8
+    capacity = 5 * int(np.count_nonzero(inside)) + 8
     points, ends = np.empty((capacity, 2), np.int64), np.empty(capacity, np.int64)
-    start = 0
-    for end in ends[: trace_rings(inside, points, ends)]:
-        yield points[start:end]
-        start = end
+    count = trace_rings(inside, points, ends)
+    starts = np.concatenate([[0], ends[: count - 1]])
+    shells: list[Array] = []
+    holes: list[Array] = []
+    for number in range(count):
+        for ring in _simple_rings(points[starts[number] : ends[number]]):
+            # An outline that meets itself at a corner carries a hole along, so each part is told by its own turn.
+            area = float(np.sum(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1])) / 2
+            (shells if area > 0 else holes).append(ring)
+    return shells, holes
+
+
+def _simple_rings(ring: Array) -> Iterator[Array]:
+    """Split a ring that meets itself at corners, as holes of diagonal pixels do, into rings that do not."""
+    keys = ring[:-1, 0] * (1 << 32) + ring[:-1, 1]
+    if len(np.unique(keys)) == len(keys):
+        yield ring
+        return
+    walked: list[int] = []
+    place: dict[int, int] = {}
+    for number, key in enumerate(keys.tolist()):
+        if key in place:
+            first = place[key]
+            yield ring[[*walked[first:], walked[first]]]
+            for other in walked[first + 1 :]:
+                del place[int(keys[other])]
+            del walked[first + 1 :]
+        else:
+            place[key] = len(walked)
+            walked.append(number)
+    yield ring[[*walked, walked[0]]]
 
 
 def _assembled(shells: list[Array], holes: list[Array]) -> BaseGeometry:
+    if len(shells) == 1:
+        return _valid(Polygon(shells[0], holes))
     polygons = [Polygon(shell) for shell in shells]
     inner: list[list[Array]] = [[] for _ in shells]
     for hole in holes:
@@ -161,7 +199,10 @@ def _assembled(shells: list[Array], holes: list[Array]) -> BaseGeometry:
         around = [i for i, polygon in enumerate(polygons) if polygon.contains(point)]
         inner[min(around, key=lambda i: polygons[i].area)].append(hole)
     parts = [Polygon(shell, rings) for shell, rings in zip(shells, inner, strict=True)]
-    geometry = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    return _valid(MultiPolygon(parts))
+
+
+def _valid(geometry: BaseGeometry) -> BaseGeometry:
     # A hole that meets itself at a corner is one ring too many for the standard; the repair keeps its area.
     return geometry if geometry.is_valid else shapely.make_valid(geometry, method="structure", keep_collapsed=False)
 

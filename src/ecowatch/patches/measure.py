@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,13 @@ from shapely.geometry.base import BaseGeometry
 from skimage.morphology import skeletonize
 
 from ..grid import Grid
+from ._kernels import walk_farthest
 from .label import PixelPatch
 
 Array = np.ndarray[Any, Any]
 
 # Thinning is worth its time only for patches that may be lines.
-_LINE_LIKE = 1.2
+_LINE_LIKE = 1.5
 _MAX_SKELETON_PX = 25_000_000
 
 
@@ -123,33 +123,25 @@ def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
     """
     image = patch.image(border_px=1)
     skeleton = skeletonize(image.astype(bool))
-    cells = {(int(r), int(c)) for r, c in np.argwhere(skeleton)}
-    if len(cells) < 2:
+    path = _longest_path(skeleton.astype(np.uint8))
+    if path is None:
         return None
-    start = min(cells)
-    path = _path_to_farthest(cells, _path_to_farthest(cells, start)[0])
     window = patch.window.padded(1)
     t = grid.transform
     points = [(t.c + t.a * (col + 0.5 + window.col0), t.f + t.e * (row + 0.5 + window.row0)) for row, col in path]
-    if len(points) < 2:
-        return None
     return LineString(points).simplify(max(grid.pixel_size))
 
 
-def _path_to_farthest(cells: set[tuple[int, int]], start: tuple[int, int]) -> list[tuple[int, int]]:
-    """Path from the cell farthest from `start` back to it, 8-connected."""
-    came: dict[tuple[int, int], tuple[int, int] | None] = {start: None}
-    queue = deque([start])
-    last = start
-    while queue:
-        last = queue.popleft()
-        row, col = last
-        for step in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-            near = (row + step[0], col + step[1])
-            if near in cells and near not in came:
-                came[near] = last
-                queue.append(near)
-    path = [last]
-    while (back := came[path[-1]]) is not None:
-        path.append(back)
-    return path
+def _longest_path(cells: Array) -> Array | None:
+    """Rows and columns, int ``(n, 2)``, of the longest path over a skeleton; None where it is a point."""
+    flat = np.flatnonzero(cells)
+    if len(flat) < 2:
+        return None
+    came, queue = np.empty(cells.size, np.int64), np.empty(len(flat), np.int64)
+    first = walk_farthest(cells, int(flat[0]), came, queue)
+    cell = walk_farthest(cells, first, came, queue)
+    path = [cell]
+    while came[cell] != cell:
+        cell = int(came[cell])
+        path.append(cell)
+    return np.column_stack(np.unravel_index(path, cells.shape)) if len(path) > 1 else None

@@ -50,7 +50,7 @@ def scl_state(classes: Array, *, clear: Collection[int]) -> Array:
     Sentinel-2 Level-2A Product Definition, scene classification (classes 0–11).
     """
     table = _scl_table(tuple(sorted(clear)))
-    return table[np.minimum(classes, 255)]
+    return table[classes if classes.dtype == np.uint8 else np.minimum(classes, 255)]
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -143,7 +142,6 @@ class _Placement(NamedTuple):
     col_offset: int
 
 
-@lru_cache(maxsize=4096)
 def placement(layer_grid: Grid, grid: Grid) -> _Placement | None:
     """Return how a layer lies on `grid` if its pixels coincide with (a whole number of) grid pixels, else None."""
     if layer_grid.crs != grid.crs:
@@ -176,6 +174,7 @@ class GridReader:
         self._grid = grid
         self._stack = ExitStack()
         self._open: dict[Path, Any] = {}
+        self._places: dict[tuple[Path, int], _Placement | None] = {}
         self._cache: OrderedDict[tuple[Any, ...], Pixels] = OrderedDict()
         self._cached_bytes = 0
 
@@ -221,7 +220,7 @@ class GridReader:
             ``RASTER_UNREADABLE`` with the file, where a block cannot be decoded.
         """
         moved = shift_px != (0.0, 0.0)
-        aligned = all(placement(layer.grid, self._grid) for layer in layers)
+        aligned = not moved or all(self._place(layer) for layer in layers)
         if not moved or not aligned:
             return self._assemble(tuple(layers), window, shift_px, categorical)
         if categorical:
@@ -281,7 +280,7 @@ class GridReader:
         covered: Array | None = None
         for first, last in same_file(layers):
             group = layers[first:last]
-            place = placement(group[0].grid, self._grid)
+            place = self._place(group[0])
             try:
                 if place is None:
                     part: Array | None = self._warp(group, block, shift_px, categorical, values[first:last])
@@ -294,6 +293,12 @@ class GridReader:
             if part is not None:
                 covered = part if covered is None else covered & part
         return Pixels(values, covered)
+
+    def _place(self, layer: Layer) -> _Placement | None:
+        key = (layer.path, layer.index)
+        if key not in self._places:
+            self._places[key] = placement(layer.grid, self._grid)
+        return self._places[key]
 
     def _dataset(self, layer: Layer) -> Any:
         if layer.path not in self._open:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from pyproj import CRS
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from ..areas import Area, Carriers, carrier_of, overlap_shares
+from ..areas import Area, Carriers, majority, overlap_shares_of
 from ..codes import Activity, NotObserved
-from ..grid import Window, geodesic_area_m2, geodesic_length_m, transformed
+from ..grid import Grid, Window, geodesic_area_m2, geodesic_length_m, transformed
 from ..patches import (
     Evidence,
     PixelPatch,
@@ -114,7 +114,6 @@ class Surroundings:
     allowed: frozenset[str]
     areas: tuple[Area, ...]
     carriers: Carriers | None = None
-    names: tuple[str, ...] = field(default=())
 
 
 def assemble(
@@ -195,64 +194,96 @@ def _patch_rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     grid, rules = comparison.grid, comparison.pipeline.patches
     outlines = [polygon_of(p, grid, max_hole_m2=rules.max_hole_m2) for p in patches]
-    smooth = simplified(outlines, tolerance=rules.simplify_px * max(grid.pixel_size))
+    placed = _placed(simplified(outlines, tolerance=rules.simplify_px * max(grid.pixel_size)), grid, area, surroundings)
     unseen = unseen[np.argsort(unseen[:, 0], kind="stable")]
-    rows, roads = [], []
-    for patch, outline, shape in zip(patches, outlines, smooth, strict=True):
-        placed = transformed(shape, grid.crs, surroundings.crs, surroundings.allowed)
-        geometry = _polygons(shapely.intersection(placed, area.geometry))
+    rows, lines = [], []
+    for patch, outline, geometry in zip(patches, outlines, placed, strict=True):
         area_m2 = geodesic_area_m2(geometry, surroundings.crs)
-        length, width, rectangularity, line = shape_of(patch, outline, grid)
-        names, radiometry_b = feature_radiometry(comparison, comparison.before)
-        _, radiometry_a = feature_radiometry(comparison, comparison.after)
-        evidence = Evidence(
-            mean_spectrum(patch, names, radiometry_b, after=False),
-            mean_spectrum(patch, names, radiometry_a, after=True),
-            area_m2,
-            length,
-            width,
-            rectangularity,
-            grid.pixel_m,
-        )
+        evidence, line = _evidence(comparison, patch, outline, area_m2)
         named = name_activity(evidence, comparison.pipeline.activity)
         if area_m2 < smallest_area_m2(named.activity, rules.min_area_m2):
             continue
-        row = _identity(comparison, patch) | {
-            "area_id": area.area_id,
-            "area_name": area.name,
-            "period": comparison.period,
-            "activity_code": str(named.activity),
-            "activity_zh": named.activity.zh,
-            "activity_en": named.activity.en,
-            "confidence": named.confidence,
-            "reasons": "; ".join(named.reasons),
-            "change_code": None,
-            "area_ha": round(area_m2 / 1e4, 4),
-            "strength": strength_of(patch),
-            "before_date": comparison.before.day.isoformat(),
-            "after_date": comparison.after.day.isoformat(),
-            "before_scenes": comparison.before.scene_ids,
-            "after_scenes": comparison.after.scene_ids,
-            "observed_share": _observed_around(patch, unseen),
-            "shift_px": fit.shift_px,
-            "spectrum_before": json.dumps(evidence.before),
-            "spectrum_after": json.dumps(evidence.after),
-            "pipeline": comparison.pipeline.name,
-            "pipeline_version": comparison.pipeline.version,
-        }
-        row |= _overlaps(geometry, area, surroundings)
-        rows.append(row | {"geometry": geometry})
-        if named.activity is Activity.ROAD and line is not None:
-            road = _polyline(transformed(line, grid.crs, surroundings.crs, surroundings.allowed))
-            roads.append(
-                row
-                | {
-                    "length_m": round(geodesic_length_m(road, surroundings.crs), 1),
-                    "width_m": round(width, 1),
-                    "geometry": road,
-                }
-            )
-    return rows, roads
+        rows.append(
+            _identity(comparison, patch)
+            | _labels(comparison, area)
+            | {
+                "activity_code": str(named.activity),
+                "activity_zh": named.activity.zh,
+                "activity_en": named.activity.en,
+                "confidence": named.confidence,
+                "reasons": "; ".join(named.reasons),
+                "change_code": None,
+                "area_ha": round(area_m2 / 1e4, 4),
+                "strength": strength_of(patch),
+                "observed_share": _observed_around(patch, unseen),
+                "shift_px": fit.shift_px,
+                "spectrum_before": json.dumps(evidence.before),
+                "spectrum_after": json.dumps(evidence.after),
+                "geometry": geometry,
+            }
+        )
+        lines.append(line if named.activity is Activity.ROAD else None)
+    rows = [row | extra for row, extra in zip(rows, _overlaps(rows, area, surroundings), strict=True)]
+    return rows, [
+        _road_row(row, line, comparison, area, surroundings)
+        for row, line in zip(rows, lines, strict=True)
+        if line is not None
+    ]
+
+
+def _placed(shapes: list[BaseGeometry], grid: Grid, area: Area, surroundings: Surroundings) -> list[MultiPolygon]:
+    """Outlines in the output CRS, cut to the area."""
+    if not shapes:
+        return []
+    stack = shapely.geometrycollections(shapes)
+    moved = shapely.get_parts(transformed(stack, grid.crs, surroundings.crs, surroundings.allowed))
+    shapely.prepare(area.geometry)
+    whole = shapely.covers(area.geometry, moved)
+    cut = [m if w else shapely.intersection(m, area.geometry) for m, w in zip(moved, whole, strict=True)]
+    return [_polygons(geometry) for geometry in cut]
+
+
+def _evidence(
+    comparison: Comparison, patch: PixelPatch, outline: BaseGeometry, area_m2: float
+) -> tuple[Evidence, BaseGeometry | None]:
+    names, radiometry_b = feature_radiometry(comparison, comparison.before)
+    _, radiometry_a = feature_radiometry(comparison, comparison.after)
+    length, width, rectangularity, line = shape_of(patch, outline, comparison.grid)
+    before = mean_spectrum(patch, names, radiometry_b, after=False)
+    after = mean_spectrum(patch, names, radiometry_a, after=True)
+    return Evidence(before, after, area_m2, length, width, rectangularity, comparison.grid.pixel_m), line
+
+
+def _labels(comparison: Comparison, area: Area) -> dict[str, Any]:
+    return {
+        "area_id": area.area_id,
+        "area_name": area.name,
+        "period": comparison.period,
+        "before_date": comparison.before.day.isoformat(),
+        "after_date": comparison.after.day.isoformat(),
+        "before_scenes": comparison.before.scene_ids,
+        "after_scenes": comparison.after.scene_ids,
+        "pipeline": comparison.pipeline.name,
+        "pipeline_version": comparison.pipeline.version,
+    }
+
+
+def _road_row(
+    row: Mapping[str, Any], line: BaseGeometry, comparison: Comparison, area: Area, surroundings: Surroundings
+) -> dict[str, Any]:
+    """The row of a road: its centre line within the area, and the width that its surface then has."""
+    placed = transformed(line, comparison.grid.crs, surroundings.crs, surroundings.allowed)
+    inside = shapely.intersection(placed, area.geometry)
+    parts = [part for part in shapely.get_parts(inside) if part.geom_type == "LineString"]
+    road = shapely.multilinestrings(parts)
+    length = geodesic_length_m(road, surroundings.crs)
+    width = row["area_ha"] * 1e4 / length if length > 0 else None
+    return {
+        **row,
+        "length_m": round(length, 1),
+        "width_m": None if width is None else round(width, 1),
+        "geometry": road,
+    }
 
 
 def smallest_area_m2(activity: Activity, minimum: MinimumArea) -> float:
@@ -283,16 +314,22 @@ def _identity(comparison: Comparison, patch: PixelPatch) -> dict[str, Any]:
     return {"patch_id": f"{comparison.period}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
 
 
-def _overlaps(geometry: BaseGeometry, area: Area, surroundings: Surroundings) -> dict[str, Any]:
-    crs = surroundings.crs
-    others = [(other.area_id, other.geometry) for other in surroundings.areas]
-    zones = [(zone.zone, zone.geometry) for zone in area.zones]
-    carriers = surroundings.carriers
-    return {
-        "area_shares": json.dumps(overlap_shares(geometry, others, crs), ensure_ascii=False),
-        "zone_shares": json.dumps(overlap_shares(geometry, zones, crs), ensure_ascii=False),
-        "carrier": carrier_of(geometry, carriers.parts, crs) if carriers else None,
-    }
+def _overlaps(rows: Sequence[Mapping[str, Any]], area: Area, surroundings: Surroundings) -> list[dict[str, Any]]:
+    """Shares of areas, zones and carriers under each patch."""
+    crs, geometries = surroundings.crs, [row["geometry"] for row in rows]
+    areas = overlap_shares_of(geometries, [(other.area_id, other.geometry) for other in surroundings.areas], crs)
+    zones = overlap_shares_of(geometries, [(zone.zone, zone.geometry) for zone in area.zones], crs)
+    carriers: list[str | None] = [None] * len(rows)
+    if surroundings.carriers is not None:
+        carriers = [majority(share) for share in overlap_shares_of(geometries, surroundings.carriers.parts, crs)]
+    return [
+        {
+            "area_shares": json.dumps(a, ensure_ascii=False),
+            "zone_shares": json.dumps(z, ensure_ascii=False),
+            "carrier": carrier,
+        }
+        for a, z, carrier in zip(areas, zones, carriers, strict=True)
+    ]
 
 
 def _observed_around(patch: PixelPatch, unseen: Array) -> float:
@@ -345,7 +382,3 @@ def _polygons(geometry: BaseGeometry) -> MultiPolygon:
     parts = [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon" and not p.is_empty]
     parts += [q for p in shapely.get_parts(geometry) if p.geom_type == "MultiPolygon" for q in p.geoms]
     return MultiPolygon(parts)
-
-
-def _polyline(line: BaseGeometry) -> BaseGeometry:
-    return shapely.multilinestrings([line]) if line.geom_type == "LineString" else line

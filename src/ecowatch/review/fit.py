@@ -156,16 +156,19 @@ def _shift_of(
     align = comparison.pipeline.align
     role = align.band if align.band in comparison.roles else comparison.roles[0]
     try:
-        pair = read_pair(reader, comparison, window, shift_px=shift_px, inside=None, features=False, roles=(role,))
+        # All bands, not one: the sample reads the same blocks again, and finds them decoded.
+        pair = read_pair(reader, comparison, window, shift_px=shift_px, inside=None, features=False)
     except SceneError:
         return None
     valid = pair.state == State.USABLE
     if pair.before is None or pair.after is None or valid.mean() < align.min_valid_share:
         return None
-    for values, fill in zip((pair.before, pair.after), pair.fills, strict=True):
+    number = comparison.roles.index(role)
+    before, after = pair.before[number], pair.after[number]
+    for values, fill in zip((before, after), pair.fills, strict=True):
         if fill is not None:
-            valid &= values[0] != fill
-    return window_shift(pair.before[0].astype(np.float64), pair.after[0].astype(np.float64), valid)
+            valid &= values != fill
+    return window_shift(before.astype(np.float64), after.astype(np.float64), valid)
 
 
 def _shift_to_apply(comparison: Comparison, measured: PairShift | None) -> tuple[float, float]:

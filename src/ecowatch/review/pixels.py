@@ -32,8 +32,7 @@ NO_SHIFT = (0.0, 0.0)
 class PairPixels(NamedTuple):
     """Two dates over one window.
 
-    ``before`` and ``after`` are integers ``(band, row, col)``, larger than the window by the margin asked for on each side,
-    or None where no pixel is usable in both dates;
+    ``before`` and ``after`` are integers ``(band, row, col)``, or None where no pixel is usable in both dates;
     ``state`` is uint8 of `State`, ``(row, col)``; ``fills`` are the numbers that still mean "no data" in the bands.
     """
 
@@ -93,9 +92,7 @@ def read_pair(
     *,
     shift_px: tuple[float, float],
     inside: Array | None,
-    margin_px: int = 0,
     features: bool = True,
-    roles: Sequence[str] | None = None,
 ) -> PairPixels:
     """Read both dates over `window` and say which pixels may be compared.
 
@@ -111,19 +108,15 @@ def read_pair(
         Displacement of the after date, taken out while reading.
     inside
         Bool ``(row, col)``: pixels of the area; None for all.
-    margin_px
-        Pixels of the bands wanted around the window.
     features
         Apply the feature step of the pipeline's method.
-    roles
-        Bands to read; those of the comparison where None.
     """
-    roles = comparison.roles if roles is None else tuple(roles)
+    roles = comparison.roles
     pipeline = comparison.pipeline
     textured = features and pipeline.detect.method == "rgb_texture"
     spread = pipeline.detect.texture_px // 2 if textured else 0
     # A texture window must not reach into what is not there.
-    reach = _Reach(margin_px + spread, max(pipeline.prepare.erode_px, spread))
+    reach = _Reach(spread, max(pipeline.prepare.erode_px, spread))
     clear = pipeline.prepare.clear_scl
     dates = ((comparison.before, NO_SHIFT), (comparison.after, shift_px))
     looks = [_DateReader(reader, group, roles, window, reach, shift, clear) for group, shift in dates]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replacing
-from ..detect import BlockResult, detect_block
+from ..detect import BlockResult, Margins, detect_block
 from ..grid import Window
 from ..prepare import State
 from ..raster import GridReader, burn
@@ -127,7 +127,7 @@ def _process_block(
     reader: GridReader, comparison: Comparison, fit: Fit, window: Window, inside: Array
 ) -> tuple[BlockResult, Array, Array]:
     reach = comparison.pipeline.detect.reach_px
-    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=inside, margin_px=reach)
+    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=inside)
     state = pair.state
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
@@ -143,6 +143,18 @@ def _process_block(
     else:
         weights = fit.score.for_numbers(radiometry_b, radiometry_a)
         weak, strong = fit.thresholds.weak, fit.thresholds.strong
+
+    def wider(margins: Margins) -> tuple[Array, Array]:
+        around = Window(
+            window.row0 - margins.top,
+            window.col0 - margins.left,
+            window.row1 + margins.bottom,
+            window.col1 + margins.right,
+        )
+        more = read_pair(reader, comparison, around, shift_px=fit.applied_px, inside=None)
+        assert more.before is not None and more.after is not None
+        return more.before, more.after
+
     result, score = detect_block(
         before,
         after,
@@ -152,6 +164,7 @@ def _process_block(
         strong=strong,
         fills=fills,
         reach_px=reach,
+        wider=wider,
         row0=window.row0,
         col0=window.col0,
     )

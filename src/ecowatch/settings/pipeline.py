@@ -27,7 +27,7 @@ class Align(Settings):
 
     band: str = Field(default="red", description="Role of the band on which the shift is measured.")
     window_px: int = Field(default=256, ge=32, le=512, description="Side of a measuring window, in pixels.")
-    max_windows: int = Field(default=48, ge=1, description="At most this many windows of the lattice are measured.")
+    max_windows: int = Field(default=24, ge=1, description="At most this many windows of the lattice are measured.")
     min_valid_share: float = Field(
         default=0.6, ge=0, le=1, description="A window with fewer usable pixels is left out."
     )
@@ -58,7 +58,7 @@ class Detect(Settings):
         min_length=1,
         description="Band roles to use, as far as both dates have them.",
     )
-    sample_px: int = Field(default=300_000, ge=1000, description="Pixels of the fixed lattice that the fit may use.")
+    sample_px: int = Field(default=100_000, ge=1000, description="Pixels of the fixed lattice that the fit may use.")
     max_blocks: int = Field(default=24, ge=1, description="Blocks of the lattice that the fit may read.")
     max_iterations: int = Field(default=50, ge=1, description="Reweighting rounds of the fit.")
     tolerance: float = Field(
@@ -110,6 +110,7 @@ class ActivityRules(Settings):
     bare_gain: float = Field(
         default=0.06, gt=0, description="Bare ground is gained when the bare-soil index rises by this."
     )
+    bare_level: float = Field(default=0.0, description="Bare-soil index above which the ground after is bare.")
     water_gain: float = Field(default=0.2, gt=0, description="Water is gained when the water index rises by this.")
     water_level: float = Field(default=0.0, description="Water index above which the ground after is water.")
     bright_gain: float = Field(
