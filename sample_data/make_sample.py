@@ -49,7 +49,8 @@ def main() -> None:
     reserve, redline = reserve_zones(SATELLITE), uav_redline(UAV)
     satellite = write_satellite(out / "sentinel2", shapely.union_all(list(reserve.values())))
     uav = write_uav(out / "uav", redline)
-    write_areas(out / "areas.geojson", reserve, redline)
+    write_reserve(out / "reserve.geojson", reserve)
+    write_redline(out / "redline.geojson", redline)
     truth = [feature(c, "s2", SATELLITE.crs) for c in satellite] + [feature(c, "uav", UAV.crs) for c in uav]
     write_geojson(out / "truth.geojson", truth)
 
@@ -91,14 +92,18 @@ def uav_redline(grid: Grid) -> BaseGeometry:
     return flown.buffer(-6).simplify(1.0)
 
 
-def write_areas(path: Path, reserve: dict[str, BaseGeometry], redline: BaseGeometry) -> None:
-    """Write the two areas, one row per zone, in CGCS2000 longitude and latitude."""
+def write_reserve(path: Path, reserve: dict[str, BaseGeometry]) -> None:
+    """Write the reserve, one row per zone, in CGCS2000 longitude and latitude."""
     rows = [
         polygon(geometry, SATELLITE.crs, area_id="demo-reserve", name="示范自然保护区", zone=zone)
         for zone, geometry in reserve.items()
     ]
-    rows.append(polygon(redline, UAV.crs, area_id="demo-redline", name="示范生态红线", zone=None))
     write_geojson(path, rows)
+
+
+def write_redline(path: Path, redline: BaseGeometry) -> None:
+    """Write the red line, one row without zones, in CGCS2000 longitude and latitude."""
+    write_geojson(path, [polygon(redline, UAV.crs, area_id="demo-redline", name="示范生态红线")])
 
 
 def feature(change: PlantedChange, scene: str, crs: CRS) -> dict[str, Any]:

@@ -394,15 +394,17 @@ def test_sample_is_small_and_the_same_every_time(tmp_path) -> None:
         for f in truth
         if f["properties"]["kind"] == "mine" and f["properties"]["scene"] == "s2"
     )
-    areas = json.loads((tmp_path / "one" / "areas.geojson").read_text("utf-8"))
-    assert areas["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::4490"
-    zones = [(f["properties"]["area_id"], f["properties"]["zone"]) for f in areas["features"]]
+    reserve = json.loads((tmp_path / "one" / "reserve.geojson").read_text("utf-8"))
+    redline = json.loads((tmp_path / "one" / "redline.geojson").read_text("utf-8"))
+    assert reserve["crs"] == redline["crs"]
+    assert reserve["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::4490"
+    zones = [(f["properties"]["area_id"], f["properties"]["zone"]) for f in reserve["features"]]
     assert zones == [
         ("demo-reserve", "核心区"),
         ("demo-reserve", "缓冲区"),
         ("demo-reserve", "实验区"),
-        ("demo-redline", None),
     ]
+    assert [f["properties"]["area_id"] for f in redline["features"]] == ["demo-redline"]
     shapes = {"demo-reserve": [], "demo-redline": []}
     for feature in areas["features"]:
         shapes[feature["properties"]["area_id"]].append(shapely.geometry.shape(feature["geometry"]))

@@ -246,7 +246,7 @@ class _Teller:
         table = Table(*header)
         for row in rows:
             table.add_row(*row)
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
 
     def _event(self, kind: str, **fields: object) -> None:
         import structlog  # noqa: PLC0415

@@ -87,3 +87,10 @@ class StorageError(EcowatchError, OSError):
 
     exit_code = ExitCode.CANNOT_WRITE
     __str__ = EcowatchError.__str__
+
+
+class UnavailableError(EcowatchError, ConnectionError):
+    """Something outside that a run needs does not answer."""
+
+    exit_code = ExitCode.UNAVAILABLE
+    __str__ = EcowatchError.__str__

@@ -105,7 +105,7 @@ def test_periods_and_the_same_season_a_year_before(
 
 def test_relative_paths_count_from_the_file() -> None:
     review = load(Review, ROOT / "configs/half_yearly.toml")
-    assert review.areas[0].path.resolve() == ROOT / "sample_data/demo/areas.geojson"
+    assert review.areas[0].path.resolve() == ROOT / "sample_data/demo/reserve.geojson"
 
 
 def test_settings_are_frozen_and_digests_tell_them_apart() -> None:

@@ -73,7 +73,9 @@ def test_an_unknown_key_is_bad_configuration(review_file: Path) -> None:
     assert "did you mean 'quicklook'?" in done.stderr
 
 
-@pytest.mark.parametrize("old", ["demo/sentinel2", "demo/areas.geojson", 'roots = ["demo"', 'pipelines = "pipelines"'])
+@pytest.mark.parametrize(
+    "old", ["demo/sentinel2", "demo/redline.geojson", 'roots = ["demo"', 'pipelines = "pipelines"']
+)
 def test_a_missing_path_is_bad_configuration(review_file: Path, old: str) -> None:
     text = review_file.read_text("utf-8")
     assert old in text
@@ -84,21 +86,21 @@ def test_a_missing_path_is_bad_configuration(review_file: Path, old: str) -> Non
 
 
 def test_no_overlap_is_bad_input(review_file: Path) -> None:
-    path = review_file.parent / "demo" / "areas.geojson"
+    path = review_file.parent / "demo" / "redline.geojson"
     areas = geopandas.read_file(path)
     areas["geometry"] = areas.geometry.translate(xoff=5)
     areas.to_file(path, driver="GeoJSON")
     done = run_file(review_file)
     assert done.returncode == ExitCode.BAD_INPUT
-    assert "NO_OVERLAP" in done.stderr and "areas.geojson" in done.stderr and "CRS" in done.stderr
+    assert "NO_OVERLAP" in done.stderr and "redline.geojson" in done.stderr and "CRS" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"<html></html>", b"SQLite format 3\0broken"])
 def test_an_unreadable_boundary_is_bad_input(review_file: Path, content: bytes) -> None:
-    (review_file.parent / "demo" / "areas.geojson").write_bytes(content)
+    (review_file.parent / "demo" / "redline.geojson").write_bytes(content)
     done = run_file(review_file)
     assert done.returncode == ExitCode.BAD_INPUT, done.stderr
-    assert "areas.geojson" in done.stderr and "Traceback" not in done.stderr
+    assert "redline.geojson" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_unknown_area_is_named_with_the_known_ones(review_file: Path) -> None:
@@ -152,7 +154,7 @@ def test_plan_is_printed_and_written(review_file: Path) -> None:
 
 
 def test_text_from_outside_stays_text(review_file: Path) -> None:
-    path = review_file.parent / "demo" / "areas.geojson"
+    path = review_file.parent / "demo" / "redline.geojson"
     areas = geopandas.read_file(path)
     hostile = "../../=cmd|'/C calc'!A0 <script>\"; DROP TABLE patch;--"
     areas.loc[areas.area_id == "demo-redline", ["area_id", "name"]] = [hostile, hostile]

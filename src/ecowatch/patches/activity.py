@@ -44,7 +44,7 @@ def name_activity(evidence: Evidence, rules: ActivityRules) -> NamedActivity:
     Returns
     -------
     NamedActivity
-        ``UNDETERMINED`` where no rule holds. Confidence is a coarse rank (0.2 … 0.8), not a probability.
+        ``UNDETERMINED`` where no rule holds. Confidence is a coarse rank (0.2 … 0.7), not a probability.
     """
     facts = _facts(evidence, rules)
     disturbed = facts.vegetation_lost or facts.bare_gained or facts.brightened

@@ -102,11 +102,12 @@ def _colours(group: DateGroup, roles: Sequence[str], grid: Grid) -> Array:
 
 def _stretch(before: Array, after: Array) -> tuple[Array, Array]:
     """One stretch for both dates, so that a difference in the picture is one on the ground."""
-    both = np.concatenate([before.reshape(3, -1), after.reshape(3, -1)], axis=1)
-    if not np.isfinite(both).any(axis=1).all():
+    # A cloud stands in one date only: the darker of both dates is mostly ground.
+    ground = np.fmin(before, after).reshape(3, -1)
+    if not np.isfinite(ground).any(axis=1).all():
         return np.zeros(3), np.ones(3)
-    low, high = np.nanpercentile(both, (2, 98), axis=1)
-    return low, np.maximum(high, low + 1e-6)
+    low, high = np.nanpercentile(ground, (1, 99), axis=1)
+    return low, np.maximum(high * 1.15, low + 1e-6)
 
 
 def _byte(image: Array, stretch: tuple[Array, Array]) -> Array:

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class Comparison:
         grid = self.grid
         text = json.dumps(
             [
-                __version__,
+                code_digest(),
                 self.area.version,
                 self.period,
                 self.pipeline.digest(),
@@ -98,6 +99,16 @@ class Comparison:
             ]
         )
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over the program's own source: results of other code are never taken for its own."""
+    folder = Path(__file__).parents[1]
+    total = hashlib.sha256(__version__.encode())
+    for path in sorted(folder.rglob("*.py")):
+        total.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def date_groups(scenes: Iterable[Scene]) -> list[DateGroup]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import shapely
 from pyproj import CRS
 
-from .. import __version__
 from ..areas import Area, Carriers, read_areas, read_carriers
 from ..atomic import write_text
 from ..errors import BoundaryError, ConfigError, EcowatchError, SceneError
@@ -22,7 +21,7 @@ from ..grid import BLOCK_PX
 from ..scenes import Quarantined, Scene, find_scenes
 from ..settings import Cluster, Pipeline, Review, load
 from .fit import area_blocks
-from .pair import Comparison, compare, footprint
+from .pair import Comparison, code_digest, compare, footprint
 from .tile import Task
 
 # Raw megabytes that one worker decodes and scores per second, as measured on DEFLATE-compressed GeoTIFF; JPEG 2000 is slower.
@@ -79,7 +78,7 @@ class Plan:
         carriers = self.carriers.version if self.carriers else None
         text = json.dumps(
             [
-                __version__,
+                code_digest(),
                 self.review.period,
                 self.review.output.model_dump(mode="json"),
                 sorted(self.review.allow_datum),

@@ -17,7 +17,7 @@ from pyproj import CRS
 
 from ..atomic import write_text
 from ..codes import TaskStatus
-from ..errors import EcowatchError, ExitCode, StorageError
+from ..errors import EcowatchError, ExitCode, StorageError, UnavailableError
 from ..settings import Cluster, Review
 from .assemble import AreaResult, Surroundings, assemble, not_compared
 from .fit import Fit, fit_comparison
@@ -101,6 +101,9 @@ def run_review(
         fits, failures = _fit_all(client, plan, cluster, report)
         failures += _tiles_all(client, tasks, fits, cluster, report)
     results = _assembled(plan, tasks, fits, failures)
+    for leftover in plan.run_folder.glob("*"):
+        # An earlier attempt at this very run that did not end well.
+        leftover.unlink()
     if review.output.rasters:
         write_rasters(plan.run_folder, tasks)
     _publish(plan, results, failures, products, started, cluster)
@@ -125,7 +128,13 @@ def _digest(path: Path) -> str:
 @contextmanager
 def _client(cluster: Cluster) -> Iterator[Client]:
     if cluster.scheduler.startswith(("tcp://", "tls://")):
-        with Client(cluster.scheduler, timeout="30s") as client:
+        try:
+            remote = Client(cluster.scheduler, timeout="30s")
+        except (OSError, TimeoutError) as error:
+            raise UnavailableError(
+                "SCHEDULER_UNAVAILABLE", cluster.scheduler, str(error), "start it, or correct 'scheduler'"
+            ) from error
+        with remote as client:
             yield client
         return
     # One thread per process: GDAL handles are never shared, and Python's lock is not in the way.
@@ -253,7 +262,8 @@ def _assembled(
     results = []
     for comparison in plan.comparisons:
         if comparison.key not in fits:
-            errors = [f.error for f in failures if f.area_id == comparison.area.area_id and f.what.startswith("fit")]
+            own_fit = (comparison.area.area_id, f"fit {comparison.pipeline.name}")
+            errors = [f.error for f in failures if (f.area_id, f.what) == own_fit]
             results.append(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
             continue
         own = [t for t in tasks if t.task.comparison.key == comparison.key]

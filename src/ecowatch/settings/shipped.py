@@ -18,7 +18,10 @@ def _demo_review(name: str, period: str, only: tuple[str, ...] = ()) -> Review:
         period=period,
         roots=(_DEMO,),
         only=only,
-        areas=(AreaSource(path=_DEMO / "areas.geojson", id_field="area_id", name_field="name", zone_field="zone"),),
+        areas=(
+            AreaSource(path=_DEMO / "reserve.geojson", id_field="area_id", name_field="name", zone_field="zone"),
+            AreaSource(path=_DEMO / "redline.geojson", kind="red_line", id_field="area_id", name_field="name"),
+        ),
         sources=(
             SceneSource(path=_DEMO / "sentinel2", product="safe"),
             SceneSource(path=_DEMO / "uav", product="geotiff", sensor="uav_rgb", pipeline="uav"),
