@@ -406,7 +406,7 @@ def test_sample_is_small_and_the_same_every_time(tmp_path) -> None:
     ]
     assert [f["properties"]["area_id"] for f in redline["features"]] == ["demo-redline"]
     shapes = {"demo-reserve": [], "demo-redline": []}
-    for feature in areas["features"]:
+    for feature in reserve["features"] + redline["features"]:
         shapes[feature["properties"]["area_id"]].append(shapely.geometry.shape(feature["geometry"]))
     for feature in truth:
         area = "demo-reserve" if feature["properties"]["scene"] == "s2" else "demo-redline"

@@ -101,7 +101,7 @@ def plan(
         for lone in made.unpaired:
             teller.warn(f"{lone.code} {lone.area.area_id}: {lone.finding}", area=lone.area.area_id, code=lone.code)
         teller.result(text("plan_line", teller.language, **counts, **cost), plan=str(path), **counts, **cost)
-        teller.result(str(path))
+        teller.result(str(path.resolve()))
         raise typer.Exit(ExitCode.PARTIAL if made.quarantined else ExitCode.DONE)
 
 
@@ -139,7 +139,7 @@ def _run(path: Path, areas: tuple[str, ...] | None, cluster: Path | None, log: L
         teller.tell_quarantined(result.plan)
         _tell_result(teller, result)
         teller.table(*run_table(result.folder, teller.language))
-        teller.result(f"{text('written', teller.language)}: {result.folder / 'flagged.gpkg'}")
+        teller.result(f"{text('written', teller.language)}: {(result.folder / 'flagged.gpkg').resolve()}")
         raise typer.Exit(result.exit_code)
 
 
