@@ -38,6 +38,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
+	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/speed.py --size $(SIZE) --data $(BENCH_DATA)
 
 # Print the shipped settings files anew from the models.

@@ -26,7 +26,7 @@ from .plan import Plan, PlannedTask, make_plan, planned_tasks, slug
 from .product import write_geopackage
 from .rasters import write_rasters
 from .record import provenance, write_record
-from .tile import Task, TileResult, process
+from .tile import Task, TileResult, process, warm_up
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,9 @@ def _client(cluster: Cluster) -> Iterator[Client]:
         ) as local,
         Client(local) as client,
     ):
+        if processes:
+            # One worker fits first; the others load their compiled code meanwhile.
+            client.run(warm_up, wait=False)
         yield client
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..atomic import replacing
 from ..detect import BlockResult, Margins, detect_block
 from ..grid import Window
-from ..prepare import State
+from ..prepare import State, edges_off
 from ..raster import GridReader, burn
 from .fit import Fit, area_blocks
 from .pair import Comparison
@@ -91,6 +91,26 @@ class TileResult:
                 data.get("score"),
                 data.get("state"),
             )
+
+
+def warm_up() -> None:
+    """Load the compiled kernels, so that a worker's first tile does not wait for them."""
+    numbers, state = np.ones((2, 8, 8), np.uint16), np.full((8, 8), State.USABLE, np.uint8)
+    state[4, 4] = State.MASKED
+    edges_off(state, radius_px=1)
+    weights = tuple(np.ones(shape, np.float32) for shape in ((2, 2), (2, 2), 2, 2))
+    detect_block(
+        numbers,
+        numbers,
+        state,
+        weights=(weights[0], weights[1], weights[2], weights[3]),
+        weak=1.0,
+        strong=1.5,
+        fills=(0.0, 0.0),
+        reach_px=1,
+        row0=0,
+        col0=0,
+    )
 
 
 def process(task: Task, fit: Fit) -> TileResult:
