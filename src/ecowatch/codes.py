@@ -6,7 +6,7 @@ Activity codes 01–10 are the operational list used in protected-area ledgers; 
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class Activity(StrEnum):
@@ -82,3 +82,14 @@ class TaskStatus(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
+
+
+class State(IntEnum):
+    """What is known of a pixel; the larger value wins where two dates meet."""
+
+    OUTSIDE = 0
+    USABLE = 1
+    MASKED = 2
+    NO_DATA = 3
+    WEAK = 4
+    STRONG = 5

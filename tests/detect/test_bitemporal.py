@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ecowatch.codes import State
 from ecowatch.detect import (
     METHODS,
     LinearScore,
@@ -17,7 +18,6 @@ from ecowatch.detect import (
 )
 from ecowatch.detect import _kernels as kernels
 from ecowatch.errors import PairError
-from ecowatch.prepare import State
 
 OPTIONS = {"max_iterations": 60, "tolerance": 1e-4}
 UNIT = ((1.0, 0.0),)

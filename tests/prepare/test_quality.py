@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecowatch.prepare import (
-    State,
-    alpha_state,
-    edges_off,
-    fill_state,
-    pair_state,
-    qa_pixel_state,
-    scl_state,
-    texture_features,
-)
+from ecowatch.codes import State
+from ecowatch.prepare import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state, texture_features
 from ecowatch.prepare._kernels import clear_fill, erode
 
 U, M, N = State.USABLE, State.MASKED, State.NO_DATA

@@ -280,7 +280,8 @@ def test_one_file_of_many_measured_bands_is_no_picture(tmp_path: Path) -> None:
         nodata=0,
     )
     write_geotiff(tmp_path / "scl.tif", np.full((1, 64, 64), 4, np.uint8), grid)
-    bands = [{"name": r, "common_name": r} for r in roles]
+    common = {"swir1": "swir16", "swir2": "swir22"}
+    bands = [{"name": r, "common_name": common.get(r, r)} for r in roles]
     assets = {
         "image": {
             "href": "./image.tif",

@@ -15,8 +15,8 @@ from scipy.linalg import eigh, solve
 from scipy.special import gammaincc
 from scipy.stats import chi2
 
+from ..codes import State
 from ..errors import PairError
-from ..prepare import State
 from ._kernels import count_runs, flagged_runs, forgive_edges, score_block, unseen_runs, weighted_moments
 
 Array = np.ndarray[Any, Any]

@@ -3,12 +3,11 @@
 from .align import PairShift, WindowShift, pair_shift, shifted, support_px, window_shift
 from .features import FEATURE_SCALE, texture_features
 from .indices import bare_soil, brightness, ndvi, water
-from .quality import State, alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state
+from .quality import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state
 
 __all__ = [
     "FEATURE_SCALE",
     "PairShift",
-    "State",
     "WindowShift",
     "alpha_state",
     "bare_soil",

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from enum import IntEnum
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..codes import State
 from ._kernels import clear_fill, erode
 
 Array = np.ndarray[Any, Any]
-
-
-class State(IntEnum):
-    """What is known of a pixel; the larger value wins where two dates meet."""
-
-    OUTSIDE = 0
-    USABLE = 1
-    MASKED = 2
-    NO_DATA = 3
-    WEAK = 4
-    STRONG = 5
 
 
 # Landsat Collection 2 QA_PIXEL: bit 0 fill; 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud shadow. Snow (5) is ground.

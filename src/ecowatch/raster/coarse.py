@@ -14,7 +14,8 @@ from rasterio.windows import Window as RasterWindow
 
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window
-from .read import GridReader, Layer, Pixels, footprint_mask, gdal_env, open_checked, reason_of, same_file, window_over
+from .files import gdal_env, open_checked, reason_of
+from .read import GridReader, Layer, Pixels, footprint_mask, same_file, window_over
 
 Array = np.ndarray[Any, Any]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,32 +12,22 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.features import geometry_mask
 from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window, transformed
-from ..intake import Admitted
 from ..prepare.align import shifted, support_px
+from .files import gdal_env, open_checked, reason_of
 
 Array = np.ndarray[Any, Any]
 
-# PAM and directory listings are off so that no sidecar can change what a file says; the network stays shut.
-_GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": 64,
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_NUM_THREADS": 1,
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
-    "PROJ_NETWORK": "OFF",
-}
 _CACHE_BYTES = 320 * 2**20
 _ALIGNED_PX = 1e-3
 
@@ -70,68 +59,11 @@ class Layer:
     fill: float | None
 
 
-class RasterInfo(NamedTuple):
-    """What a raster file says of itself: grid (None without georeference), bands, type, fill value, alpha band."""
-
-    grid: Grid | None
-    shape: tuple[int, int]
-    bands: int
-    dtype: str
-    nodata: float | None
-    alpha_index: int | None
-
-
 class Pixels(NamedTuple):
     """Values ``(band, row, col)`` in the files' own numbers, and which pixels the files cover (None: all)."""
 
     values: Array
     covered: Array | None
-
-
-def gdal_env() -> rasterio.Env:
-    """Return the GDAL settings under which everything here reads and writes."""
-    return rasterio.Env(**_GDAL_OPTIONS)
-
-
-def gdal_version() -> str:
-    """Return the version of the GDAL that reads rasters (vectors have one of their own)."""
-    return str(rasterio.__gdal_version__)
-
-
-def open_checked(path: Path, driver: str) -> Any:
-    """Open a checked file with its named driver; an own handle, never shared."""
-    try:
-        with warnings.catch_warnings():
-            # Some products state the position in their metadata only; `Layer.grid` holds it.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path, driver=driver, sharing=False)
-    except (RasterioError, UnicodeDecodeError, ValueError) as error:
-        raise SceneError("RASTER_UNREADABLE", path, reason_of(error), "fetch the file again") from error
-
-
-def reason_of(error: BaseException) -> str:
-    """Return what GDAL had to say, on one line."""
-    cause = error.__cause__ or error
-    return " ".join(str(cause).split()) or type(cause).__name__
-
-
-def inspect(admitted: Admitted) -> RasterInfo:
-    """Return what a checked raster file says of itself.
-
-    Raises
-    ------
-    SceneError
-        ``RASTER_UNREADABLE`` where the driver cannot open it.
-    GridError
-        Where it is georeferenced in a way that cannot serve (rotated, south-up).
-    """
-    with gdal_env(), open_checked(admitted.path, admitted.kind.value) as dataset:
-        georeferenced = dataset.crs is not None and dataset.transform != Affine.identity()
-        grid = Grid.from_parts(dataset.crs.to_wkt(), dataset.transform, dataset.shape) if georeferenced else None
-        alpha = [i for i, c in enumerate(dataset.colorinterp, 1) if c == ColorInterp.alpha]
-        return RasterInfo(
-            grid, dataset.shape, dataset.count, dataset.dtypes[0], dataset.nodata, alpha[0] if alpha else None
-        )
 
 
 class _Placement(NamedTuple):

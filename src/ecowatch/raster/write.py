@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from ..atomic import replacing
 from ..errors import StorageError
 from ..grid import BLOCK_PX, Grid
-from .read import gdal_env
+from .files import gdal_env
 
 Array = np.ndarray[Any, Any]
 

@@ -16,7 +16,7 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ..areas import Area, Carriers, majority, overlap_shares_of
-from ..codes import Activity, NotObserved
+from ..codes import Activity, NotObserved, State
 from ..grid import Grid, Window, geodesic_area_m2, geodesic_length_m, transformed
 from ..patches import (
     Evidence,
@@ -30,7 +30,6 @@ from ..patches import (
     simplified,
     strength_of,
 )
-from ..prepare import State
 from ..raster import burn
 from ..settings import MinimumArea, Pipeline
 from .fit import Fit, area_blocks

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import shapely
 
+from ..codes import State
 from ..detect import METHODS, LinearScore, Thresholds, fit_thresholds, sample_score
 from ..errors import PairError, SceneError
 from ..grid import BLOCK_PX, Window
-from ..prepare import PairShift, State, WindowShift, pair_shift, window_shift
+from ..prepare import PairShift, WindowShift, pair_shift, window_shift
 from ..raster import GridReader, burn
 from .pair import Comparison
 from .pixels import NO_SHIFT, feature_radiometry, read_pair

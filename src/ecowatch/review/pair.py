@@ -20,9 +20,9 @@ from shapely.geometry.base import BaseGeometry
 
 from .. import __version__
 from ..areas import Area
+from ..codes import State
 from ..errors import PairError
 from ..grid import Grid, lattice_grid, transformed, utm_crs
-from ..prepare import State
 from ..raster import burn, read_coarse
 from ..scenes import Scene
 from ..settings import DateRange, Pipeline

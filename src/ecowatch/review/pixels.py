@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..codes import State
 from ..grid import Window
 from ..prepare import (
     FEATURE_SCALE,
-    State,
     alpha_state,
     edges_off,
     fill_state,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..prepare import State
+from ..codes import State
 from ..raster import write_cog
 from .plan import PlannedTask, slug
 from .tile import TileResult

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..atomic import replacing
+from ..codes import State
 from ..detect import BlockResult, Margins, detect_block
 from ..grid import Window
-from ..prepare import State, edges_off
+from ..prepare import edges_off
 from ..raster import GridReader, burn
 from .fit import Fit, area_blocks
 from .pair import Comparison
