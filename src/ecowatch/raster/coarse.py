@@ -132,7 +132,9 @@ def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
             while first < window.row1:
                 last = min((first // BLOCK_PX + 1) * BLOCK_PX, window.row1)
                 place = RasterWindow(window.col0, first, window.shape[1], last - first)
-                strips.append(dataset.read(indexes, window=place)[:, -(first - window.row0) % step :: step, ::step])
+                # The middle one of every `step` pixels, counted from the window's corner.
+                offset = (step // 2 - (first - window.row0)) % step
+                strips.append(dataset.read(indexes, window=place)[:, offset::step, step // 2 :: step])
                 first = last
             return np.concatenate(strips, axis=1)
     except RasterioError as error:

@@ -189,18 +189,22 @@ def compare(
 def area_grid(area: Area, scenes: Sequence[Scene], roles: Sequence[str], allowed: frozenset[str]) -> Grid:
     """Return the one grid of an area: that of most of its scenes, whole blocks, so that most are read without a warp.
 
-    Where every scene is geographic, it is the area's UTM zone at the scenes' resolution.
+    Of as many on either side, the area's own UTM zone wins, then the finer pixel. Where every scene is geographic, it is
+    the area's UTM zone at the scenes' resolution.
     """
     grids = [min((scene.band(r).layer.grid for r in roles), key=lambda g: g.pixel_m) for scene in scenes]
     projected = [g for g in grids if not g.crs.is_geographic]
+    centre = transformed(area.geometry, area.crs, CRS.from_epsg(4490), allowed | {"EPSG:4326=EPSG:4490"}).centroid
+    own_zone = utm_crs(centre.x, centre.y)
     if projected:
         votes = Counter((g.crs.to_wkt(), g.pixel_size) for g in projected)
-        winner = max(votes, key=lambda k: (votes[k], -k[1][0], k[0]))
+        winner = max(
+            votes, key=lambda k: (votes[k], CRS.from_wkt(k[0]).to_epsg() == own_zone.to_epsg(), -k[1][0], k[0])
+        )
         reference = next(g for g in projected if (g.crs.to_wkt(), g.pixel_size) == winner)
     else:
-        centre = transformed(area.geometry, area.crs, CRS.from_epsg(4490), allowed | {"EPSG:4326=EPSG:4490"}).centroid
         pixel = round(grids[0].pixel_m, 2)
-        reference = Grid.from_parts(utm_crs(centre.x, centre.y), Affine(pixel, 0, 0, 0, -pixel, 0), (1, 1))
+        reference = Grid.from_parts(own_zone, Affine(pixel, 0, 0, 0, -pixel, 0), (1, 1))
     return lattice_grid(reference, area.in_crs(reference.crs, allowed).geometry.bounds)
 
 
