@@ -150,10 +150,11 @@ def _client(cluster: Cluster) -> Iterator[Client]:
         ) as local,
         Client(local) as client,
     ):
-        if processes:
-            # One worker fits first; the others load their compiled code meanwhile.
-            client.run(warm_up, wait=False)
+        # One worker fits first; the others load their compiled code meanwhile.
+        addresses = client.scheduler_info()["workers"] if processes else ()
+        warming = [client.submit(warm_up, workers=[address], pure=False) for address in addresses]
         yield client
+        del warming
 
 
 def _attempt_fit(comparison: Comparison, path: Path) -> str | None:
