@@ -62,6 +62,14 @@ def label_runs(runs: Array, parent: Array) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
+def draw_runs(runs: Array, row0: int, col0: int, image: Array) -> None:
+    """Set the pixels of `runs` (row, first col, last col + 1) to 1 in `image`, whose corner is (row0, col0)."""
+    for i in range(runs.shape[0]):
+        for x in range(runs[i, 1], runs[i, 2]):
+            image[runs[i, 0] - row0, x - col0] = 1
+
+
+@nb.njit(nogil=True, cache=True)
 def trace_rings(inside: Array, points: Array, ends: Array) -> int:
     """Trace the pixel edges of `inside` (uint8, with an empty border) and return the number of rings.
 

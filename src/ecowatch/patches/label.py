@@ -14,7 +14,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import Grid, Window
-from ._kernels import label_runs, trace_rings
+from ._kernels import draw_runs, label_runs, trace_rings
 
 Array = np.ndarray[Any, Any]
 
@@ -53,8 +53,7 @@ class PixelPatch:
         """Return the patch as uint8 over its window, grown by an empty border."""
         window = self.window.padded(border_px)
         image = np.zeros(window.shape, np.uint8)
-        for row, first, last in self.runs:
-            image[row - window.row0, first - window.col0 : last - window.col0] = 1
+        draw_runs(self.runs, window.row0, window.col0, image)
         return image
 
 
