@@ -28,7 +28,7 @@ from .files import gdal_env, open_checked, reason_of
 
 Array = np.ndarray[Any, Any]
 
-_CACHE_BYTES = 320 * 2**20
+_CACHE_BYTES = 192 * 2**20
 _ALIGNED_PX = 1e-3
 
 

@@ -39,6 +39,11 @@ _WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
+# Dask's sampling profiler serves a dashboard that is not started, and takes some per cent of every tile.
+_DASK_SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def _client(cluster: Cluster) -> Iterator[Client]:
     # One thread per process: GDAL handles are never shared, and Python's lock is not in the way.
     processes = cluster.scheduler == "processes"
     with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}),
+        dask.config.set(_DASK_SETTINGS),
         LocalCluster(
             n_workers=cluster.workers if processes else 1,
             threads_per_worker=1 if processes else cluster.workers,

@@ -77,8 +77,10 @@ class TileResult:
         }
         if self.score is not None and self.state is not None:
             arrays |= {"score": self.score, "state": self.state}
+        # Runs are small and read once more; compressing them would take a tenth of the tile's time.
+        save = np.savez if self.score is None else np.savez_compressed
         with replacing(path) as beside, beside.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
+            save(stream, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> TileResult:
