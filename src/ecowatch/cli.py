@@ -171,7 +171,7 @@ class _errors_told:  # noqa: N801 - reads as a phrase after 'with'
 
     def __enter__(self) -> None:
         # SLURM and cron end jobs with SIGTERM: leave through the usual way out, so that temporary files go.
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, self._teller.stop)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, EcowatchError):
@@ -179,10 +179,6 @@ class _errors_told:  # noqa: N801 - reads as a phrase after 'with'
             raise typer.Exit(error.exit_code) from error
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(ExitCode.INTERRUPTED) from error
-
-
-def _stop(*_: Any) -> NoReturn:
-    raise SystemExit(ExitCode.TRY_AGAIN)
 
 
 class _Teller:
@@ -194,6 +190,7 @@ class _Teller:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._finished: set[tuple[str, str]] = set()
+        self._stopped = False
 
     def __enter__(self) -> None:
         if not self._json and sys.stderr.isatty():
@@ -207,7 +204,15 @@ class _Teller:
         if self._bar is not None:
             self._bar.stop()
 
+    def stop(self, *_: Any) -> NoReturn:
+        """Handle SIGTERM: leave at once, or, where a library swallows that, after the task under way."""
+        self._stopped = True
+        raise SystemExit(ExitCode.TRY_AGAIN)
+
     def progress(self, area: str, step: str, done: int, total: int) -> None:
+        """Tell of a finished task; leave here if the signal to stop was lost."""
+        if self._stopped:
+            raise SystemExit(ExitCode.TRY_AGAIN)
         if self._json:
             self._event("progress", area=area, step=step, done=done, total=total)
         elif self._bar is not None:
@@ -219,23 +224,27 @@ class _Teller:
             typer.echo(f"{area}: {text(f'step_{step}', self.language)} ({done}/{total})", err=True)
 
     def warn(self, message: str, **fields: object) -> None:
+        """Tell of something that went wrong, with its parts for the JSON form."""
         if self._json:
             self._event("warning", message=message, **fields)
         else:
             typer.echo(message, err=True)
 
     def tell_quarantined(self, plan: Plan) -> None:
+        """Tell which scenes cannot be trusted, and what to do about each."""
         for q in plan.quarantined:
             message = f"{text('quarantined', self.language)}: {q.code} {q.where}: {q.finding}; {q.remedy}"
             self.warn(message, code=q.code, file=q.where)
 
     def result(self, message: str, **fields: object) -> None:
+        """Tell a result, on stdout unless as JSON."""
         if self._json:
             self._event("result", message=message, **fields)
         else:
             typer.echo(message)
 
     def table(self, header: list[str], rows: list[list[str]]) -> None:
+        """Print a table, or its rows as JSON."""
         if self._json:
             for row in rows:
                 self._event("row", **dict(zip(header, row, strict=True)))

@@ -13,7 +13,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "patches": ("图斑数", "patches"),
     "hectares": ("面积(公顷)", "hectares"),
     "observed": ("观测比例", "observed"),
-    "period": ("时段", "period"),
     "dates": ("前后时相", "before → after"),
     "none_flagged": ("未发现变化图斑", "nothing flagged"),
     "not_compared": ("未能比对", "not compared"),
@@ -28,9 +27,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{new} 新 / {skip} 跳过 / {recompute} 重算;影像 {scenes} 景;{megabytes:.0f} MB;约 {minutes:.1f} 分钟",
         "{new} new / {skip} skip / {recompute} recompute; {scenes} scenes; {megabytes:.0f} MB; about {minutes:.1f} minutes",
     ),
-    "before": ("前时相", "before"),
-    "after": ("后时相", "after"),
-    "change": ("变化图斑", "patches"),
 }
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import shapely
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS
 from shapely.geometry import LineString, MultiPolygon, Point, box
@@ -13,8 +10,6 @@ from shapely.geometry.base import BaseGeometry
 
 from ecowatch.areas import (
     Area,
-    carrier_of,
-    exclusive_partition,
     majority,
     overlap_shares,
     overlap_shares_of,
@@ -61,9 +56,9 @@ def test_many_patches_at_once_equal_one_by_one():
 
 def test_carrier_is_what_covers_half():
     carriers = [("湿地", square(0, 0, 3, 6)), ("林地", square(3, 0, 3, 6))]
-    assert carrier_of(square(1, 0, 3, 1), carriers, UTM) == "湿地"
-    assert carrier_of(square(5, 0, 4, 1), carriers, UTM) is None
-    assert carrier_of(square(9, 9), carriers, UTM) is None
+    assert majority(overlap_shares(square(1, 0, 3, 1), carriers, UTM)) == "湿地"
+    assert majority(overlap_shares(square(5, 0, 4, 1), carriers, UTM)) is None
+    assert majority(overlap_shares(square(9, 9), carriers, UTM)) is None
     assert majority({"b": 0.5, "a": 0.5}) == "a"
 
 
@@ -84,50 +79,7 @@ def test_overlaps_between_lists_pairs():
     assert overlaps_between([]) == []
 
 
-def test_partition_of_three_areas():
-    # a a ab ab b b    c lies inside a and alone in the last row
-    areas = [area("a", square(0, 0, 4, 4)), area("b", square(2, 0, 4, 4)), area("c", square(0, 0, 1, 1))]
-    pieces = dict(exclusive_partition(areas, UTM))
-    cells = {ids: round(geometry.area / 10_000) for ids, geometry in pieces.items()}
-    assert cells == {("a",): 7, ("a", "b"): 8, ("a", "c"): 1, ("b",): 8}
-    assert exclusive_partition([], UTM) == []
-
-
-def test_partition_keeps_holes_open_and_touching_areas_apart():
-    ring = square(0, 0, 6, 6).difference(square(2, 2, 2, 2))
-    pieces = dict(exclusive_partition([area("a", ring), area("b", square(6, 0, 1, 6))], UTM))
-    assert set(pieces) == {("a",), ("b",)}
-    assert shapely.equals(pieces["a",], ring)
-
-
 boxes = st.tuples(*(st.floats(0, 0.2), st.floats(0, 0.2), st.floats(0.001, 0.1), st.floats(0.001, 0.1)))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(boxes, min_size=1, max_size=6), st.sampled_from([GEO, UTM]))
-def test_pieces_add_up(drawn, crs):
-    scale, x0, y0 = (1.0, 103.0, 36.0) if crs == GEO else (1e5, X, Y)
-    shapes = [box(x0 + x * scale, y0 + y * scale, x0 + (x + w) * scale, y0 + (y + h) * scale) for x, y, w, h in drawn]
-    areas = [area(str(i), shape, crs) for i, shape in enumerate(shapes)]
-    pieces = [(ids, geodesic_area_m2(g, crs)) for ids, g in exclusive_partition(areas, crs)]
-    assert sum(m2 for _, m2 in pieces) == pytest.approx(union_area_m2(shapes, crs), abs=1)
-    for one in areas:
-        assert sum(m2 for ids, m2 in pieces if one.area_id in ids) == pytest.approx(one.area_m2, abs=1)
-
-
-def test_real_world_outlines_add_up():
-    rng = np.random.default_rng(3)
-    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    areas = []
-    for i in range(12):
-        radius = 3000 + rng.normal(0, 150, angle.size)
-        cx, cy = X + rng.uniform(0, 15_000), Y + rng.uniform(0, 15_000)
-        star = shapely.Polygon(np.column_stack([cx + radius * np.cos(angle), cy + radius * np.sin(angle)]))
-        areas.append(area(f"{i:02d}", star))
-    pieces = exclusive_partition(areas, UTM)
-    total = sum(geodesic_area_m2(g, UTM) for _, g in pieces)
-    assert total == pytest.approx(union_area_m2([a.geometry for a in areas], UTM), abs=1)
-    assert all(g.is_valid for _, g in pieces)
 
 
 def test_lines_and_points_have_no_share():

@@ -144,6 +144,21 @@ def test_logs_as_json(review_file: Path) -> None:
     assert {"progress", "row", "result"} <= {e["event"] for e in events}
 
 
+def test_a_stopped_run_says_try_again_and_then_completes(review_file: Path) -> None:
+    """SIGTERM in the middle, as SLURM sends it: exit 75, no half-made product, and the same command completes."""
+    arguments = ["run", str(review_file), "--cluster", str(review_file.parent / "cluster.toml"), "--log", "json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ecowatch", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert '"fit"' in next(line for line in process.stderr if '"progress"' in line)
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == ExitCode.TRY_AGAIN
+    assert list(review_file.parent.glob("runs/half_yearly/*/flagged.gpkg")) == []
+    assert run_file(review_file).returncode == ExitCode.DONE
+
+
 def test_plan_is_printed_and_written(review_file: Path) -> None:
     done = command("plan", str(review_file), "--lang", "zh")
     assert done.returncode == ExitCode.DONE, done.stderr

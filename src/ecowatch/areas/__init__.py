@@ -3,8 +3,6 @@
 from .boundaries import read_areas, read_carriers, zone_code
 from .model import Area, Carriers, ZonePart, boundary_version
 from .overlay import (
-    carrier_of,
-    exclusive_partition,
     majority,
     overlap_shares,
     overlap_shares_of,
@@ -17,8 +15,6 @@ __all__ = [
     "Carriers",
     "ZonePart",
     "boundary_version",
-    "carrier_of",
-    "exclusive_partition",
     "majority",
     "overlap_shares",
     "overlap_shares_of",

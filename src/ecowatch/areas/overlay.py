@@ -76,21 +76,6 @@ def majority(shares: Mapping[str, float]) -> str | None:
     return best if best is not None and shares[best] >= _MAJORITY else None
 
 
-def carrier_of(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeometry]], crs: CRS) -> str | None:
-    """Return the carrier that covers at least half of `geometry`, or None.
-
-    Parameters
-    ----------
-    geometry
-        Polygon or MultiPolygon.
-    parts
-        (carrier, polygon) pairs, see `Carriers.parts`.
-    crs
-        CRS of all of them.
-    """
-    return majority(overlap_shares(geometry, parts, crs))
-
-
 def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> float:
     """Return what the polygons cover together, in m²; what several cover counts once."""
     outlines = _array(geometries)
@@ -129,44 +114,6 @@ def overlaps_between(areas: Sequence[Area], allowed: frozenset[str] = frozenset(
         if common >= _OVERLAP_M2:
             found.append((ordered[a].area_id, ordered[b].area_id, common))
     return found
-
-
-def exclusive_partition(
-    areas: Sequence[Area], crs: CRS, allowed: frozenset[str] = frozenset()
-) -> list[tuple[tuple[str, ...], BaseGeometry]]:
-    """Cut the plane into pieces that each belong to one set of areas, so that totals count nothing twice.
-
-    All outlines are joined into one net and its meshes are asked whom they belong to; neighbours share their edges
-    exactly, so the pieces add up to the union and those of one area to the area.
-
-    Parameters
-    ----------
-    areas
-        Areas, in any CRS.
-    crs
-        CRS of the result.
-    allowed
-        Pairs of datums that may be taken as equal.
-
-    Returns
-    -------
-    list of (identities, geometry)
-        Identities sorted; the list is sorted by them; no two geometries overlap.
-    """
-    placed = [area.in_crs(crs, allowed) for area in areas]
-    if not placed:
-        return []
-    outlines = _array([area.geometry for area in placed])
-    net = shapely.union_all(shapely.boundary(outlines))
-    meshes = shapely.get_parts(shapely.polygonize(shapely.get_parts(net)))
-    mesh_of, area_of = shapely.STRtree(outlines).query(shapely.point_on_surface(meshes), predicate="intersects")
-    owners: defaultdict[int, set[str]] = defaultdict(set)
-    for mesh, area in zip(mesh_of, area_of, strict=True):
-        owners[int(mesh)].add(placed[int(area)].area_id)
-    groups: defaultdict[tuple[str, ...], list[BaseGeometry]] = defaultdict(list)
-    for mesh in sorted(owners):
-        groups[tuple(sorted(owners[mesh]))].append(meshes[mesh])
-    return [(ids, polygonal(shapely.coverage_union_all(groups[ids]))) for ids in sorted(groups)]
 
 
 def _array(geometries: Sequence[BaseGeometry]) -> NDArray[np.object_]:

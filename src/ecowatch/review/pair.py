@@ -25,12 +25,10 @@ from ..errors import PairError
 from ..grid import Grid, lattice_grid, transformed, utm_crs
 from ..raster import burn, read_coarse
 from ..scenes import Scene
-from ..settings import DateRange, Pipeline
+from ..settings import DateRange, Pipeline, Prepare
 from .pixels import quality_state
 
 _COARSE_PX = 160
-# Two acquisitions whose clear shares differ by less are equally clear; season and recency then decide.
-_EQUALLY_CLEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -159,12 +157,12 @@ def compare(
         ``NO_PAIR`` where one of the dates is missing, ``TOO_FEW_BANDS`` where they share none of the pipeline's bands.
     """
     groups = date_groups(scenes)
-    after = _best(area, [g for g in groups if g.day in after_range], allowed, near=None)
+    after = _best(area, [g for g in groups if g.day in after_range], pipeline.prepare, allowed, near=None)
     if after is None:
         raise PairError("NO_PAIR", area.area_id, f"no scene within {_span(after_range)}", "add scenes of the period")
     sensor_first = [g for g in groups if g.day in before_range and g.day < after.day]
     same = [g for g in sensor_first if g.sensor == after.sensor]
-    before = _best(area, same or sensor_first, allowed, near=after.day)
+    before = _best(area, same or sensor_first, pipeline.prepare, allowed, near=after.day)
     if before is None:
         raise PairError(
             "NO_PAIR", area.area_id, f"no scene within {_span(before_range)}", "set 'before', or add scenes"
@@ -212,11 +210,13 @@ def _span(dates: DateRange) -> str:
     return f"{dates.first} … {dates.last}"
 
 
-def _best(area: Area, groups: Sequence[DateGroup], allowed: frozenset[str], *, near: date | None) -> DateGroup | None:
+def _best(
+    area: Area, groups: Sequence[DateGroup], prepare: Prepare, allowed: frozenset[str], *, near: date | None
+) -> DateGroup | None:
     if len(groups) < 2:
         return groups[0] if groups else None
-    seen = [seen_share(area, group, allowed) for group in groups]
-    clear = [g for g, share in zip(groups, seen, strict=True) if share >= max(seen) - _EQUALLY_CLEAR]
+    seen = [seen_share(area, group, prepare.clear_scl, allowed) for group in groups]
+    clear = [g for g, share in zip(groups, seen, strict=True) if share >= max(seen) - prepare.equally_clear]
     if near is None:
         return max(clear, key=lambda g: (g.day, g.sensor))
     return min(clear, key=lambda g: (_season_days(g.day, near), -g.day.toordinal(), g.sensor))
@@ -227,7 +227,7 @@ def _season_days(day: date, other: date) -> int:
     return min(gap, 365 - gap)
 
 
-def seen_share(area: Area, group: DateGroup, allowed: frozenset[str]) -> float:
+def seen_share(area: Area, group: DateGroup, clear_scl: tuple[int, ...], allowed: frozenset[str]) -> float:
     """Estimate which share of an area a date shows clearly, from a coarse read of the quality layer.
 
     Returns
@@ -251,5 +251,5 @@ def seen_share(area: Area, group: DateGroup, allowed: frozenset[str]) -> float:
             seen |= burn(footprint(scene, crs, allowed), grid)
         else:
             pixels = read_coarse([scene.quality.layer], grid)
-            seen |= quality_state(scene, pixels, clear_scl=(2, 4, 5, 6, 7, 11)) == State.USABLE
+            seen |= quality_state(scene, pixels, clear_scl=clear_scl) == State.USABLE
     return float(seen[inside].mean())

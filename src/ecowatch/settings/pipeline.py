@@ -16,6 +16,12 @@ class Prepare(Settings):
         default=(4, 5, 6, 7, 11),
         description="Sentinel-2 scene classes taken as clear: vegetation, bare, water, unclassified, snow.",
     )
+    equally_clear: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Dates whose clear shares differ by less are equally clear; season and recency then choose.",
+    )
     erode_px: int = Field(default=2, ge=0, le=16, description="Pixels taken off around every unusable one.")
     min_valid_px: int = Field(
         default=200, ge=50, description="Fewer pixels seen in both dates than this, and the pair is refused."
