@@ -28,6 +28,7 @@ LAYER = {
     "simulate": 3.2,
     "review": 4.0,
     "report": 4.1,
+    "evaluate": 4.1,
     "cli": 5,
     "__main__": 5,
 }

@@ -18,7 +18,7 @@ from .texts import Language, default_language, text
 
 if TYPE_CHECKING:
     from .review import Plan, RunResult
-    from .settings import Cluster, Review
+    from .settings import Cluster, Pipeline, Review
 
 
 class LogForm(StrEnum):
@@ -105,6 +105,36 @@ def plan(
         raise typer.Exit(ExitCode.PARTIAL if made.quarantined else ExitCode.DONE)
 
 
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds registry.json and the labelled pairs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with an object per pair.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the tables as a Markdown page.")] = None,
+    pipelines: Annotated[
+        Path | None, typer.Option("--pipelines", help="Folder of pipeline files; the shipped ones without it.")
+    ] = None,
+    lang: LangOption = None,
+) -> None:
+    """Judge the pipelines on labelled pairs, through the review's own code, beside untuned baselines."""
+    teller = _Teller(LogForm.AUTO, _language(lang))
+    with _errors_told(teller):
+        from .evaluate import as_markdown, as_rows, as_table  # noqa: PLC0415
+        from .evaluate import evaluate as judge  # noqa: PLC0415
+
+        found = judge(folder, _pipelines(pipelines), baselines=not as_json, progress=teller.step)
+        for message in found.problems:
+            teller.warn(message)
+        if out is not None:
+            from .atomic import write_text  # noqa: PLC0415
+
+            write_text(out, as_markdown(found))
+        if as_json:
+            typer.echo(json.dumps(as_rows(found), indent=1))
+        else:
+            teller.table(*as_table(found))
+        raise typer.Exit(ExitCode.PARTIAL if found.problems else ExitCode.DONE)
+
+
 @config_app.command()
 def example(
     name: Annotated[str, typer.Argument(help="example, or a shipped file such as pipelines/uav.toml.")] = "example",
@@ -155,6 +185,15 @@ def _load(review: Path, cluster: Path | None) -> tuple[Review, Cluster]:
     from .settings import Cluster, Review, load  # noqa: PLC0415
 
     return load(Review, review), load(Cluster, cluster) if cluster else Cluster()
+
+
+def _pipelines(folder: Path | None) -> dict[str, Pipeline]:
+    from .settings import Pipeline, load, shipped_pipelines  # noqa: PLC0415
+
+    if folder is None:
+        return shipped_pipelines()
+    read = [load(Pipeline, path) for path in sorted(folder.glob("*.toml"))]
+    return {pipeline.name: pipeline for pipeline in read}
 
 
 def _language(lang: Lang | None) -> Language:
@@ -222,6 +261,12 @@ class _Teller:
         elif (area, step) not in self._finished:
             self._finished.add((area, step))
             typer.echo(f"{area}: {text(f'step_{step}', self.language)} ({done}/{total})", err=True)
+
+    def step(self, name: str) -> None:
+        """Tell what is being worked on; leave here if the signal to stop was lost."""
+        if self._stopped:
+            raise SystemExit(ExitCode.TRY_AGAIN)
+        typer.echo(name, err=True)
 
     def warn(self, message: str, **fields: object) -> None:
         """Tell of something that went wrong, with its parts for the JSON form."""

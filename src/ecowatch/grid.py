@@ -44,6 +44,12 @@ class Window(NamedTuple):
         """Return the window grown by `px` pixels on each side (not clipped)."""
         return Window(self.row0 - px, self.col0 - px, self.row1 + px, self.col1 + px)
 
+    @property
+    def lattice_block(self) -> Window:
+        """The lattice block that holds the window's first pixel; windows that are computed lie in one block."""
+        row, col = self.row0 // BLOCK_PX * BLOCK_PX, self.col0 // BLOCK_PX * BLOCK_PX
+        return Window(row, col, row + BLOCK_PX, col + BLOCK_PX)
+
     def intersection(self, other: Window) -> Window | None:
         """Return the common pixels, or None where there are none."""
         row0, col0 = max(self.row0, other.row0), max(self.col0, other.col0)

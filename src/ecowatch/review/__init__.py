@@ -1,10 +1,12 @@
 """A review from settings to products: plan, fit, tiles, assembly, record."""
 
-from .assemble import AreaResult, Coverage
+from .assemble import AreaResult, Coverage, Surroundings
 from .pair import Comparison, DateGroup
 from .plan import Plan, PlannedTask, expected_minutes, make_plan, planned_tasks, write_plan
+from .record import software_versions
 from .run import RunResult, TaskResult, run_review
 from .tile import Task, TileResult, process
+from .whole import review_whole
 
 __all__ = [
     "AreaResult",
@@ -14,6 +16,7 @@ __all__ = [
     "Plan",
     "PlannedTask",
     "RunResult",
+    "Surroundings",
     "Task",
     "TaskResult",
     "TileResult",
@@ -21,6 +24,8 @@ __all__ = [
     "make_plan",
     "planned_tasks",
     "process",
+    "review_whole",
     "run_review",
+    "software_versions",
     "write_plan",
 ]

@@ -258,8 +258,8 @@ def _labels(comparison: Comparison, area: Area) -> dict[str, Any]:
         "area_id": area.area_id,
         "area_name": area.name,
         "period": comparison.period,
-        "before_date": comparison.before.day.isoformat(),
-        "after_date": comparison.after.day.isoformat(),
+        "before_date": comparison.before.day_text,
+        "after_date": comparison.after.day_text,
         "before_scenes": comparison.before.scene_ids,
         "after_scenes": comparison.after.scene_ids,
         "pipeline": comparison.pipeline.name,
@@ -306,8 +306,8 @@ def _identity(comparison: Comparison, patch: PixelPatch) -> dict[str, Any]:
             comparison.pipeline.name,
             comparison.grid.crs.to_wkt(),
             [round(x, 6), round(y, 6)],
-            comparison.before.day.isoformat(),
-            comparison.after.day.isoformat(),
+            comparison.before.day_text,
+            comparison.after.day_text,
         ]
     )
     return {"patch_id": f"{comparison.period}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ import numpy as np
 import shapely
 
 from ..codes import State
-from ..detect import METHODS, LinearScore, Thresholds, fit_thresholds, sample_score
+from ..detect import METHODS, WINDOWED, LinearScore, PairBlock, Thresholds, fit_thresholds, sample_score
 from ..errors import PairError, SceneError
 from ..grid import BLOCK_PX, Window
 from ..prepare import PairShift, WindowShift, pair_shift, window_shift
 from ..raster import GridReader, burn
 from .pair import Comparison
-from .pixels import NO_SHIFT, feature_radiometry, read_pair
+from .pixels import NO_SHIFT, feature_radiometry, physical_block, read_pair
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +40,10 @@ class Fit:
     residual
         Displacement after that; None where it could not be measured.
     score, thresholds
-        None where too few pixels were usable: then nothing is decided and the area is not observed.
+        None where too few pixels were usable: then nothing is decided and the area is not observed. `score` is None too
+        for a method that looks at surroundings.
+    windowed
+        Fit of such a method, as plain numbers by name.
     sample_px
         Usable pixels of the sample.
     """
@@ -51,6 +54,7 @@ class Fit:
     score: LinearScore | None
     thresholds: Thresholds | None
     sample_px: int
+    windowed: Mapping[str, Any] | None = None
 
     @property
     def shift_px(self) -> float | None:
@@ -79,6 +83,7 @@ class Fit:
             score=LinearScore(**score) if score else None,
             thresholds=Thresholds(**d["thresholds"]) if d["thresholds"] else None,
             sample_px=d["sample_px"],
+            windowed=d["windowed"],
         )
 
 
@@ -98,6 +103,9 @@ def fit_comparison(comparison: Comparison) -> Fit:
         applied = _shift_to_apply(comparison, measured)
         residual = measured if applied == NO_SHIFT else _measure_shift(reader, comparison, blocks, applied)
         _refuse_residual(comparison, residual)
+        if comparison.pipeline.detect.method in WINDOWED:
+            windowed, count = _fit_windowed(reader, comparison, blocks, applied)
+            return Fit(measured, applied, residual, None, None, count, windowed)
         before, after = _sample(reader, comparison, blocks, applied)
     count = before.shape[1]
     if count < comparison.pipeline.prepare.min_valid_px:
@@ -111,6 +119,32 @@ def fit_comparison(comparison: Comparison) -> Fit:
         score, variates=len(fitted.constant), weak_sigma=detect.weak_sigma, strong_sigma=detect.strong_sigma
     )
     return Fit(measured, applied, residual, fitted, thresholds, count)
+
+
+def _fit_windowed(
+    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
+) -> tuple[Mapping[str, Any] | None, int]:
+    """Fit a method that looks at surroundings on whole blocks; None where too few pixels are usable."""
+    detect = comparison.pipeline.detect
+    found: list[PairBlock] = []
+    unreadable: list[SceneError] = []
+    for block in blocks:
+        inside = burn(comparison.area.geometry, comparison.grid.cropped(block))
+        try:
+            pair = read_pair(reader, comparison, block, shift_px=shift_px, inside=inside)
+        except SceneError as error:
+            unreadable.append(error)
+            continue
+        physical = physical_block(comparison, pair)
+        if physical is not None:
+            found.append(physical)
+    if len(unreadable) == len(blocks):
+        raise unreadable[0]
+    count = sum(int(block.valid.sum()) for block in found)
+    if count < comparison.pipeline.prepare.min_valid_px:
+        return None, count
+    method = WINDOWED[detect.method]
+    return dataclasses.asdict(method.fit(found, **detect.numbers())), count
 
 
 def area_blocks(comparison: Comparison, window: Window | None = None) -> list[Window]:

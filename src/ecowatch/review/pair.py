@@ -33,16 +33,25 @@ _COARSE_PX = 160
 
 @dataclass(frozen=True)
 class DateGroup:
-    """The scenes of one sensor, one civil date and one radiometry: neighbours of one pass, read as a mosaic."""
+    """The scenes of one sensor, one civil date and one radiometry: neighbours of one pass, read as a mosaic.
+
+    `dated` is False only where nobody knows the date, as in some labelled pairs: `day` then only tells first from second.
+    """
 
     day: date
     sensor: str
     scenes: tuple[Scene, ...]
+    dated: bool = True
 
     def radiometry(self, roles: Sequence[str]) -> tuple[tuple[float, float], ...]:
         """Return (scale, offset) per role; the same for all scenes of the group."""
         bands = [self.scenes[0].band(role) for role in roles]
         return tuple((band.scale, band.offset) for band in bands)
+
+    @property
+    def day_text(self) -> str | None:
+        """ISO date, None where it is not known."""
+        return self.day.isoformat() if self.dated else None
 
     @property
     def scene_ids(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..codes import State
+from ..detect import PairBlock
 from ..grid import Window
 from ..prepare import (
     FEATURE_SCALE,
@@ -143,6 +144,24 @@ def feature_radiometry(
     factor = FEATURE_SCALE if group.scenes[0].bands[0].layer.dtype == "uint8" else 1
     scaled = tuple((scale / factor, offset) for scale, offset in radiometry)
     return (*comparison.roles, "texture"), (*scaled, (scaled[0][0], 0.0))
+
+
+def physical_block(comparison: Comparison, pair: PairPixels) -> PairBlock | None:
+    """Return the pair in physical units, fill taken out; None where no pixel is usable in both dates."""
+    if pair.before is None or pair.after is None:
+        return None
+    valid = pair.state == State.USABLE
+    dates = []
+    for values, fill, group in zip((pair.before, pair.after), pair.fills, _groups(comparison), strict=True):
+        if fill is not None:
+            valid &= (values != fill).all(axis=0)
+        scale, offset = np.array(feature_radiometry(comparison, group)[1], np.float32).T
+        dates.append(values.astype(np.float32) * scale[:, None, None] + offset[:, None, None])
+    return PairBlock(dates[0], dates[1], valid)
+
+
+def _groups(comparison: Comparison) -> tuple[DateGroup, DateGroup]:
+    return comparison.before, comparison.after
 
 
 class _DateReader:

@@ -14,7 +14,7 @@ from .pipeline import (
     uav_pipeline,
 )
 from .review import AreaSource, BandDescription, CarrierSource, DateRange, Output, Review, SceneSource
-from .shipped import shipped_files
+from .shipped import shipped_files, shipped_pipelines
 
 __all__ = [
     "ActivityRules",
@@ -35,5 +35,6 @@ __all__ = [
     "bitemporal_pipeline",
     "load",
     "shipped_files",
+    "shipped_pipelines",
     "uav_pipeline",
 ]

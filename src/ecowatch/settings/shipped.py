@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .cluster import Cluster
 from .example import commented_toml
-from .pipeline import bitemporal_pipeline, uav_pipeline
+from .pipeline import Pipeline, bitemporal_pipeline, uav_pipeline
 from .review import AreaSource, BandDescription, Review, SceneSource
 
 _DEMO = Path("../sample_data/demo")
@@ -27,6 +27,11 @@ def _demo_review(name: str, period: str, only: tuple[str, ...] = ()) -> Review:
             SceneSource(path=_DEMO / "uav", product="geotiff", sensor="uav_rgb", pipeline="uav"),
         ),
     )
+
+
+def shipped_pipelines() -> dict[str, Pipeline]:
+    """Return the shipped pipelines by name: one per class of sensor."""
+    return {made.name: made for made in (bitemporal_pipeline(), uav_pipeline())}
 
 
 def shipped_files() -> dict[str, str]:

@@ -1,0 +1,83 @@
+"""Methods that look at a pixel's surroundings: one table, one signature, one way from their score to runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..codes import State
+from ._kernels import count_runs, flagged_runs, unseen_runs
+from .bitemporal import BlockResult
+
+Array = np.ndarray[Any, Any]
+
+
+class Windowed(NamedTuple):
+    """A method that looks at a pixel's surroundings.
+
+    Parameters
+    ----------
+    section
+        Field of `settings.Detect` that holds its numbers; they are handed to the three functions by keyword.
+    reach_px
+        Tells how many pixels around a window its score needs.
+    fit
+        From the blocks of the fixed lattice to a frozen dataclass of plain numbers.
+    score
+        From a block and that fit to deviations above what the pair shows where nothing changed, float32.
+    fitted
+        Class of the fit.
+    """
+
+    section: str
+    reach_px: Callable[..., int]
+    fit: Callable[..., Any]
+    score: Callable[..., Array]
+    fitted: Callable[..., Any]
+
+
+WINDOWED: Mapping[str, Windowed] = MappingProxyType({})
+"""Windowed methods by name."""
+
+
+def flag_scores(score: Array, state: Array, *, weak_sigma: float, strong_sigma: float) -> None:
+    """Raise usable pixels to WEAK or STRONG.
+
+    Parameters
+    ----------
+    score
+        float32, ``(row, col)``, deviations above no change.
+    state
+        uint8 of `State`, raised in place.
+    weak_sigma, strong_sigma
+        Deviations from which flags begin.
+    """
+    usable = state == State.USABLE
+    state[usable & (score > weak_sigma)] = State.WEAK
+    state[usable & (score > strong_sigma)] = State.STRONG
+
+
+def runs_of(score: Array, state: Array, before: Array, after: Array, *, row0: int, col0: int) -> BlockResult:
+    """Return flagged and unseen runs of a block whose state is decided.
+
+    Parameters
+    ----------
+    score
+        float32, ``(row, col)``, deviations above no change.
+    state
+        uint8 of `State`.
+    before, after
+        Integer, ``(band, row, col)``, summed over each run.
+    row0, col0
+        Place of the block on the area's grid.
+    """
+    runs = np.zeros((count_runs(state, 4, 5), 3), np.int32)
+    sums = np.zeros((len(runs), 3 + 2 * before.shape[0]), np.int64)
+    # The kernel keeps the root of a sum of squares; a deviation is that root already.
+    flagged_runs(state, np.square(score), before, after, row0, col0, runs, sums)
+    gaps = np.zeros((count_runs(state, 2, 3), 4), np.int32)
+    unseen_runs(state, row0, col0, gaps)
+    return BlockResult(runs, sums, gaps)

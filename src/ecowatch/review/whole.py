@@ -1,0 +1,28 @@
+"""One comparison from fit to rows in the calling process: what `run` does tile by tile with Dask."""
+
+from __future__ import annotations
+
+from .assemble import AreaResult, Surroundings, assemble
+from .fit import fit_comparison
+from .pair import Comparison
+from .tile import Task, process
+
+
+def review_whole(comparison: Comparison, surroundings: Surroundings) -> AreaResult:
+    """Fit, compare and assemble one area as a single tile.
+
+    Parameters
+    ----------
+    comparison
+        Area, dates, grid, pipeline.
+    surroundings
+        What its patches are laid over.
+
+    Raises
+    ------
+    EcowatchError
+        Where the pair cannot be compared or a file cannot be read.
+    """
+    fit = fit_comparison(comparison)
+    tile = process(Task(comparison, comparison.grid.window), fit)
+    return assemble(comparison, fit, [tile], [], surroundings)
