@@ -46,6 +46,7 @@ CONFINED = {
     "geopandas": {"patches", "areas", "ledger", "review", "report"},
     "typer": {"cli.py"},
     "pydantic": {"settings"},
+    "onnxruntime": {"detect/onnx.py"},
 }
 FROM_LAYER = {"numpy": 1, "shapely": 1, "pyproj": 1, "scipy": 2, "skimage": 2}
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 
 
-class Activity(StrEnum):
-    """Type of human activity 人类活动类型."""
+class _Named(StrEnum):
+    """A coded value with its Chinese and English name."""
 
     zh: str
     en: str
 
-    def __new__(cls, code: str, zh: str, en: str) -> Activity:
+    def __new__(cls, code: str, zh: str, en: str) -> _Named:
         member = str.__new__(cls, code)
         member._value_ = code
         member.zh = zh
         member.en = en
         return member
+
+
+class Activity(_Named):
+    """Type of human activity 人类活动类型."""
 
     UNDETERMINED = "00", "未定", "undetermined"
     AGRICULTURE = "01", "农业用地", "agricultural land"
@@ -33,6 +37,100 @@ class Activity(StrEnum):
     AQUACULTURE = "08", "养殖场", "aquaculture / livestock farm"
     ROAD = "09", "道路", "road"
     OTHER = "10", "其他人工设施", "other artificial facility"
+
+
+class EnergyKind(_Named):
+    """Sub-class of `Activity.ENERGY`; ministries count hydropower apart. The codes are ours."""
+
+    HYDROPOWER = "hydropower", "水电", "hydropower"
+    PHOTOVOLTAIC = "photovoltaic", "光伏", "photovoltaic"
+    WIND = "wind", "风电", "wind power"
+    OTHER = "other", "其他能源", "other energy"
+
+
+class Act(_Named):
+    """What is done to the ground: the seven acts that the policy on ecological protection names."""
+
+    MINING = "mining", "开矿", "mining"
+    ROAD = "road", "修路", "road building"
+    DAM = "dam", "筑坝", "dam building"
+    BUILDING = "building", "建设", "construction"
+    RECLAMATION = "reclamation", "围填海", "sea reclamation"
+    SAND = "sand", "采砂", "sand extraction"
+    BLASTING = "blasting", "炸礁", "reef blasting"
+
+
+class Carrier(_Named):
+    """What the acts are done to: the five carriers that the policy names."""
+
+    WETLAND = "wetland", "湿地", "wetland"
+    FOREST = "forest", "林地", "forest"
+    GRASSLAND = "grassland", "草地", "grassland"
+    SHORELINE = "shoreline", "自然岸线", "natural shoreline"
+    NEARSHORE = "nearshore", "近岸海域", "nearshore water"
+
+    @classmethod
+    def named(cls, text: str) -> Carrier | None:
+        """Return the carrier that a layer calls by its code or by its Chinese or English name, or None."""
+        word = text.strip().lower()
+        return next((carrier for carrier in cls if word in (str(carrier), carrier.zh, carrier.en)), None)
+
+
+class Natural(_Named):
+    """A change that is not human, as far as the evidence goes."""
+
+    FLOOD = "flood", "洪水或水位变化", "flood or water level"
+    LANDSLIDE = "landslide", "滑坡", "landslide"
+    FIRE = "fire", "火烧", "fire"
+    MEANDER = "meander", "河道摆动", "shifting river"
+    TIDE = "tide", "潮汐", "tide"
+    OTHER = "other", "其他自然变化", "other natural change"
+
+
+class Limit(_Named):
+    """What the images of a review cannot show, stated on its output."""
+
+    BLASTING = "blasting", "炸礁在水下进行，影像不能显示", "Reef blasting happens under water: no image here shows it."
+    SMALL_WEIRS = (
+        "small_weirs",
+        "小于约三个像元的堰坝、水闸和风机基础在该分辨率下不可见",
+        "Weirs, sluices and wind turbine pads below about three pixels cannot be seen at this resolution.",
+    )
+    NARROW_ROADS = (
+        "narrow_roads",
+        "窄于一个像元的道路可能漏检，宽度不可靠",
+        "Roads narrower than a pixel may be missed, and their width is not reliable.",
+    )
+    TURBINES = (
+        "turbines",
+        "风机按形状不能与其他小型设施区分，风电不予判定",
+        "Wind turbines are not told apart from other small works: wind power is never named.",
+    )
+    DREDGING = (
+        "dredging",
+        "水下采砂和疏浚不可见，仅能显示露出水面的部分",
+        "Sand extraction and dredging under water cannot be seen, only what lies dry.",
+    )
+    NO_INFRARED = (
+        "no_infrared",
+        "没有近红外波段，水体与植被只能按颜色推断，洪水不予判定",
+        "Without near infrared, water and plants are judged by colour alone: floods are never named.",
+    )
+    NO_SWIR = (
+        "no_swir",
+        "没有短波红外波段，裸地与建筑、火烧迹地不易区分",
+        "Without shortwave infrared, bare ground, roofs and burns are poorly told apart.",
+    )
+    RADAR_ONLY = (
+        "radar_only",
+        "仅有雷达影像，人类活动类型不予判定",
+        "Radar alone: the type of human activity is never named.",
+    )
+    NO_SLOPE = (
+        "no_slope",
+        "未提供坡度，滑坡与开挖不能区分",
+        "Without slope, a landslide is not told apart from digging.",
+    )
 
 
 class Zone(StrEnum):
@@ -57,18 +155,8 @@ THREE_ZONE = frozenset({Zone.CORE, Zone.BUFFER, Zone.EXPERIMENTAL})
 TWO_ZONE = frozenset({Zone.CORE_PROTECTION, Zone.GENERAL_CONTROL})
 
 
-class NotObserved(StrEnum):
+class NotObserved(_Named):
     """Why a part of an area was not seen; "not observed" is never "no change"."""
-
-    zh: str
-    en: str
-
-    def __new__(cls, code: str, zh: str, en: str) -> NotObserved:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.zh = zh
-        member.en = en
-        return member
 
     MASKED = "masked", "云或阴影", "cloud, shadow or another masked class"
     NO_DATA = "no_data", "无数据", "no data in one of the dates"
@@ -93,3 +181,31 @@ class State(IntEnum):
     NO_DATA = 3
     WEAK = 4
     STRONG = 5
+
+
+class Stage(_Named):
+    """How far time supports a change; the coarse rank of a patch before a person has looked."""
+
+    CONFIRMED = "confirmed", "后续时相确认", "still there at a later date"
+    EXCEEDS_HISTORY = "exceeds_history", "超出历史变幅", "beyond what the place did before"
+    ONE_DATE = "one_date", "单时相", "seen on one date only"
+    RETURNING = "returning", "历史重现", "an earlier state of the place came back"
+
+
+class PseudoChange(_Named):
+    """Why a difference between two dates is no change of the ground 伪变化原因."""
+
+    SATURATION = "saturation", "传感器饱和", "sensor saturation"
+    SCENE_EDGE = "scene_edge", "影像边缘", "edge of a scene"
+    STRIPE = "stripe", "条带噪声", "stripe of the sensor"
+    MISREGISTRATION = "misregistration", "配准残差", "edge within the residual shift"
+    SNOW = "snow", "积雪", "snow"
+    CLOUD = "cloud", "残余云", "cloud left by the mask"
+    CLOUD_SHADOW = "cloud_shadow", "残余云影", "cloud shadow left by the mask"
+    HAZE = "haze", "霾或薄云", "haze"
+    RELIEF_SHADOW = "relief_shadow", "地形或建筑物阴影", "shadow of relief or of a building"
+    WATER_LEVEL = "water_level", "水位或浑浊度变化", "water level or turbidity"
+    BURN = "burn", "过火", "burn"
+    CROP_CYCLE = "crop_cycle", "作物轮作或收割", "crop cycle or harvest"
+    SEASON = "season", "季节性植被变化", "seasonal vegetation"
+    RETURNING = "returning", "历史重现", "an earlier state of the place came back"

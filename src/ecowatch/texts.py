@@ -23,6 +23,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "failed": ("失败", "failed"),
     "step_fit": ("配准与阈值", "fit"),
     "step_tile": ("变化检测", "detect"),
+    "step_look": ("复核候选图斑", "second look"),
     "plan_line": (
         "{new} 新 / {skip} 跳过 / {recompute} 重算;影像 {scenes} 景;{megabytes:.0f} MB;约 {minutes:.1f} 分钟",
         "{new} new / {skip} skip / {recompute} recompute; {scenes} scenes; {megabytes:.0f} MB; about {minutes:.1f} minutes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from ecowatch.codes import State
 from ecowatch.detect import (
@@ -17,6 +18,7 @@ from ecowatch.detect import (
     sample_score,
 )
 from ecowatch.detect import _kernels as kernels
+from ecowatch.detect.stable import stable_ground
 from ecowatch.errors import PairError
 
 OPTIONS = {"max_iterations": 60, "tolerance": 1e-4}
@@ -85,8 +87,11 @@ def test_first_round_of_mad_equals_canonical_correlation_by_svd() -> None:
         values, vectors = np.linalg.eigh(x @ x.T / x.shape[1])
         return (vectors / np.sqrt(values)).T @ x
 
-    expected = np.linalg.svd(whitened(before) @ whitened(after).T / 4000, compute_uv=False)
-    assert sorted(fitted.correlation, reverse=True) == pytest.approx(expected.tolist(), abs=1e-4)
+    stable = stable_ground(before, after, noise_floor=0.0)
+    one, other = whitened(before[:, stable]), whitened(after[:, stable])
+    expected = np.linalg.svd(one @ other.T / stable.sum(), compute_uv=False)
+    # The fit adds a shade of the mean variance to the diagonal.
+    assert sorted(fitted.correlation, reverse=True) == pytest.approx(expected.tolist(), abs=5e-4)
 
 
 def test_noise_floor_keeps_tiny_differences_quiet() -> None:
@@ -116,11 +121,13 @@ def test_copied_bands_do_no_harm() -> None:
 
 
 def test_thresholds_of_a_drawn_sample() -> None:
-    score = np.array([1.0, 2, 3, 4, 5, 6, 7]) ** 3
+    """Cube roots drawn as a normal heap around 4 with deviation 0.75, and a tenth of the values far above."""
+    heap = 4 + 0.75 * norm.ppf((np.arange(9000) + 0.5) / 9000)
+    score = np.concatenate([heap, np.linspace(10, 30, 1000)]) ** 3
     limits = fit_thresholds(score, variates=1, weak_sigma=2, strong_sigma=4)
-    spread = 1.4826 * 1.5  # distances below the median 4: 0, 1, 2, 3
-    assert limits.centre == 4 and limits.spread == pytest.approx(spread)
-    assert limits.weak == pytest.approx((4 + 2 * spread) ** 3)
+    assert limits.centre == pytest.approx(4, abs=0.15) and limits.spread == pytest.approx(0.75, rel=0.1)
+    assert limits.weak == pytest.approx((limits.centre + 2 * limits.spread) ** 3)
+    assert limits.strong == pytest.approx((limits.centre + 4 * limits.spread) ** 3)
 
 
 def drawn(shape: tuple[int, int], changed: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:

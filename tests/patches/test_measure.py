@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import shapely
 
 from ecowatch.codes import Activity
 from ecowatch.grid import Grid
 from ecowatch.patches import (
     Evidence,
     PixelPatch,
-    centre_line,
     mean_spectrum,
     name_activity,
     polygon_of,
     shape_of,
     strength_of,
 )
+from ecowatch.patches.lines import centre_line
+from ecowatch.patches.measure import straightness_of
 from ecowatch.settings import ActivityRules
 
 GRID = Grid.from_parts("EPSG:32650", (10, 0, 300_000, 0, -10, 4_000_000), (200, 200))
@@ -60,6 +62,71 @@ def test_a_square_has_no_centre_line() -> None:
     patch = block_patch(range(10, 20), 30, 40)
     length, width, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
     assert (length, width, line) == (pytest.approx(100), pytest.approx(100), None)
+
+
+def drawn_patch(image: np.ndarray) -> PixelPatch:
+    edges = [
+        (row, np.flatnonzero(np.diff(np.r_[0, line, 0])).reshape(-1, 2)) for row, line in enumerate(image.astype(int))
+    ]
+    runs = np.array([(row, first, last) for row, pairs in edges for first, last in pairs], np.int32)
+    return PixelPatch(runs, np.zeros(5, np.int64))
+
+
+def test_side_roads_are_part_of_the_line() -> None:
+    image = np.zeros((200, 200), bool)
+    image[99:102, 20:180] = True
+    image[40:99, 60:63] = True
+    image[102:170, 120:123] = True
+    patch = drawn_patch(image)
+    length, width, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    assert isinstance(line, shapely.MultiLineString) and len(line.geoms) == 3
+    assert length == pytest.approx(1600 + 590 + 680, rel=0.04)
+    assert width == pytest.approx(30, rel=0.05)
+    main = centre_line(patch, GRID)
+    assert main is not None and main.length == pytest.approx(590 + 610 + 670, rel=0.03)
+
+
+def test_a_rough_edge_grows_no_side_roads() -> None:
+    image = np.zeros((60, 200), bool)
+    image[28:33, 10:190] = True
+    image[27, 10:190:7] = True
+    image[33, 13:190:5] = True
+    patch = drawn_patch(image)
+    length, _, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    assert isinstance(line, shapely.LineString)
+    assert length == pytest.approx(1800, rel=0.05)
+
+
+def test_lobes_of_a_heap_are_no_network() -> None:
+    image = np.zeros((120, 120), bool)
+    rows, cols = np.indices(image.shape)
+    for row, col, radius in ((60, 20, 14), (60, 50, 6), (60, 80, 16), (30, 80, 5), (95, 82, 9)):
+        image |= np.hypot(rows - row, cols - col) < radius
+    image[58:62, 20:80] = image[30:95, 78:82] = True
+    patch = drawn_patch(image)
+    _, _, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    assert isinstance(line, shapely.LineString)
+
+
+@pytest.mark.parametrize("size", [(3, 40), (40, 3), (2, 30)])
+def test_the_line_does_not_depend_on_where_the_patch_lies(size: tuple[int, int]) -> None:
+    small, large = np.zeros((60, 60), bool), np.zeros((160, 160), bool)
+    small[5 : 5 + size[0], 7 : 7 + size[1]] = True
+    large[105 : 105 + size[0], 87 : 87 + size[1]] = True
+    lengths = [
+        shape_of(p, polygon_of(p, GRID, max_hole_m2=0), GRID)[0] for p in (drawn_patch(small), drawn_patch(large))
+    ]
+    assert lengths[0] == lengths[1]
+
+
+def test_straight_sides_are_told_from_ragged_ones() -> None:
+    square, ragged = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    square[10:40, 10:45] = True
+    rows, cols = np.indices(ragged.shape)
+    angle = np.arctan2(rows - 30, cols - 30)
+    ragged[np.hypot(rows - 30, cols - 30) < 14 + 5 * np.sin(5 * angle) + 3 * np.cos(9 * angle)] = True
+    told = [straightness_of(polygon_of(drawn_patch(image), GRID, max_hole_m2=0), GRID) for image in (square, ragged)]
+    assert told[0] == 1 and told[1] < 0.3
 
 
 def named(before: dict[str, float], after: dict[str, float], **shape: float) -> Activity:

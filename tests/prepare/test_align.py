@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
+from rasterio.warp import Resampling, reproject
 from scipy import ndimage as ndi
 
 from ecowatch.prepare import WindowShift, pair_shift, shifted, support_px, window_shift
@@ -120,3 +124,92 @@ def test_block_with_halo_equals_the_whole() -> None:
     whole, _ = shifted(image, None, shift_px=shift, pad_px=pad, fill=0)
     part, _ = shifted(image[:, 10 : 30 + 2 * pad, 5 : 25 + 2 * pad], None, shift_px=shift, pad_px=pad, fill=0)
     assert (part == whole[:, 10:30, 5:25]).all()
+
+
+def fields(seed: int, side: int = 300) -> np.ndarray:
+    """Ground of fields with sharp borders, as a sensor with some blur sees it."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, side, (120, 2))
+    rows, cols = np.mgrid[:side, :side]
+    nearest = np.argmin((rows[..., None] - corners[:, 0]) ** 2 + (cols[..., None] - corners[:, 1]) ** 2, axis=-1)
+    return ndi.gaussian_filter(rng.normal(1500, 350, 120)[nearest] + rng.normal(0, 60, (side, side)), 0.7)
+
+
+def errors_px(image: np.ndarray, count: int, missed_px: int) -> list[float]:
+    """Errors over displacements of 0-10 px: noise, other light, a fifth of the window under a cloud."""
+    rng = np.random.default_rng(7)
+    window = min(256, min(image.shape) - 28)
+    errors = []
+    for _ in range(count):
+        length, angle = rng.uniform(0, 10), rng.uniform(0, 2 * np.pi)
+        truth = length * np.sin(angle), length * np.cos(angle)
+        part = (slice(14, 14 + window), slice(14, 14 + window))
+        before, after = image[part], ndi.shift(image, truth, order=5, mode="reflect")[part]
+        spread = before.std()
+        after = rng.uniform(0.6, 1.5) * after + rng.uniform(-1, 1) * spread
+        before, after = (v + rng.normal(0, 0.1 * spread, v.shape) for v in (before, after))
+        cover = ndi.gaussian_filter(rng.standard_normal(after.shape), window / 12, mode="wrap")
+        cloud = cover > np.quantile(cover, 0.8)
+        after[cloud] = after.mean() + 4 * spread
+        masked = ndi.binary_erosion(cloud, iterations=missed_px) if missed_px else cloud
+        found = window_shift(before, after, ~masked)
+        errors.append(float(np.hypot(found.row_px - truth[0], found.col_px - truth[1])))
+    return errors
+
+
+@pytest.mark.parametrize(("missed_px", "count"), [(0, 10), (2, 10), pytest.param(2, 200, marks=pytest.mark.slow)])
+def test_displacements_up_to_ten_pixels_under_clouds(missed_px: int, count: int) -> None:
+    errors = np.array(errors_px(fields(5), count, missed_px))
+    assert np.sqrt(np.mean(errors**2)) < 0.1
+    assert errors.max() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("name", "band"), [("ms_landsat_taizhou/taizhou", 3), ("s2rgb_oscd/dubai", 1), ("s2rgb_oscd/abudhabi", 1)]
+)
+def test_displacements_of_real_ground(shared_data: Path, name: str, band: int) -> None:
+    """Dubai repeats itself, Abu Dhabi is desert with few edges."""
+    with rasterio.open(shared_data / "bitemporal" / f"{name}_t1.tif") as source:
+        image = source.read(band).astype(float)[:400, :400]
+    assert np.sqrt(np.mean(np.square(errors_px(image, 6, 0)))) < 0.05
+
+
+def test_two_satellites_over_one_place(shared_data: Path) -> None:
+    """Sentinel-2 at 10 m against Landsat 8 at 30 m: 8 m apart, less than half a metre once moved."""
+    folder = shared_data / "coreg/homonim_ngi_s2_l8_modis/tests/data/reference"
+    with (
+        rasterio.open(folder / "sentinel2_b432_byte.tif") as fine,
+        rasterio.open(folder / "landsat8_byte.tif") as coarse,
+    ):
+        before = fine.read(1).astype(float)
+        after = np.zeros_like(before)
+        # The files spell their CRS differently; it is one and the same.
+        places = {"src_crs": fine.crs, "dst_crs": fine.crs, "dst_transform": fine.transform}
+        red = coarse.read(4).astype(float)
+        reproject(red, after, src_transform=coarse.transform, resampling=Resampling.cubic, **places)
+
+    def windows(later: np.ndarray) -> list[WindowShift]:
+        parts = [(slice(y, y + 256), slice(x, x + 256)) for y in range(16, 1041, 256) for x in (16, 520)]
+        return [window_shift(before[p], later[p], np.ones((256, 256), bool)) for p in parts]
+
+    found = pair_shift(windows(after), min_peak=0.35, max_shift_px=5)
+    assert found is not None and found.reliable == found.measured == 10
+    assert (found.row_px, found.col_px) == pytest.approx((0.83, 0.25), abs=0.1)
+    laid, _ = shifted(
+        np.floor(np.pad(after, 3, mode="edge") + 0.5).astype(np.uint8)[None],
+        None,
+        shift_px=(found.row_px, found.col_px),
+        pad_px=3,
+        fill=None,
+    )
+    left = pair_shift(windows(laid[0].astype(float)), min_peak=0.35, max_shift_px=5)
+    assert left is not None and left.length_px < 0.05 and left.spread_px < 0.15
+
+
+def test_a_few_clear_windows_outvote_many_cloudy_ones() -> None:
+    rng = np.random.default_rng(0)
+    cloudy = [WindowShift(*rng.uniform(-9, 9, 2), rng.uniform(0.36, 0.8)) for _ in range(9)]
+    found = pair_shift([*cloudy, *[WindowShift(0.3, -0.2, 0.8)] * 4], min_peak=0.35, max_shift_px=5)
+    assert found is not None
+    assert (found.row_px, found.col_px, found.reliable, found.measured) == (0.3, -0.2, 4, 13)
+    assert pair_shift(cloudy, min_peak=0.35, max_shift_px=5) is None

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ecowatch.errors import ConfigError
-from ecowatch.scenes import Catalog, QualityKind, find_scenes
+from ecowatch.raster import GridReader
+from ecowatch.scenes import Catalog, QualityKind, Unit, find_scenes
 from ecowatch.settings import BandDescription, SceneSource
 
 Write = Callable[..., Path]
@@ -119,3 +120,35 @@ def test_settings_that_cannot_serve(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="PATH_MISSING") as caught:
         found(tmp_path / "absent")
     assert caught.value.exit_code == 78
+
+
+def test_floats_are_read_as_whole_multiples(tmp_path: Path, write_tif: Write) -> None:
+    """Sums of floats depend on their order; NaN and the file's own fill are both no data."""
+    values = np.array([[0.12344, 0.5, np.nan], [-0.02, -9.0, 1.1], [0, 0, 0]], np.float32)
+    write_tif(tmp_path / "x_20240501.tif", values, nodata=-9.0)
+    (scene,) = found(tmp_path, sensor="plain", bands=(BandDescription(role="red", index=1),)).scenes
+    band = scene.bands[0]
+    with GridReader(band.layer.grid) as reader:
+        numbers = reader.read([band.layer], band.layer.grid.window).values[0]
+    assert numbers.dtype == np.int32
+    assert (numbers == band.layer.fill).tolist() == [[False, False, True], [False, True, False], [False] * 3]
+    known = numbers != band.layer.fill
+    assert np.allclose(numbers[known] * band.scale + band.offset, values[known], atol=5e-5)
+
+
+def test_radar_by_track_and_unit(tmp_path: Path, write_tif: Write) -> None:
+    power = np.full((2, 6, 6), 0.05, np.float32)
+    for name in ("S1_20240501_asc.tif", "S1_20240502_desc.tif"):
+        write_tif(tmp_path / name, power)
+    pattern = r"(?P<date>\d{8})_(?P<track>asc|desc)"
+    scenes = found(tmp_path, sensor="s1_rtc", date_pattern=pattern).scenes
+    assert [scene.track for scene in scenes] == ["asc", "desc"]
+    assert scenes[0].units == (Unit.POWER, Unit.POWER) and scenes[0].roles == ("vv", "vh")
+    other = found(tmp_path, sensor="s1_rtc", track="ascending 142").scenes
+    assert other[0].track == "ascending 142" and other[0].digest != scenes[0].digest
+
+
+def test_digital_numbers_are_no_backscatter(tmp_path: Path, write_tif: Write) -> None:
+    write_tif(tmp_path / "S1_20240501.tif", np.ones((2, 6, 6), np.uint16))
+    made = found(tmp_path, sensor="s1_rtc")
+    assert not made.scenes and made.quarantined[0].code == "RADIOMETRY_UNKNOWN"

@@ -1,4 +1,4 @@
-"""Arrays to flags: score, thresholds, run-lengths."""
+"""Arrays to flags: score, thresholds, run-lengths; time as evidence."""
 
 from .bitemporal import (
     METHODS,
@@ -12,22 +12,34 @@ from .bitemporal import (
 )
 from .block import PairBlock
 from .decide import Thresholds, fit_thresholds
+from .fusion import joined_score
+from .history import Earlier
+from .stage import TimeFacts, TimeNumbers, time_of_patch
+from .water import WaterTurn, fit_water_turn, flag_water_turns
 from .windowed import WINDOWED, Windowed, flag_scores, runs_of
 
 __all__ = [
     "METHODS",
     "WINDOWED",
     "BlockResult",
+    "Earlier",
     "LinearScore",
     "Margins",
     "PairBlock",
     "Thresholds",
+    "TimeFacts",
+    "TimeNumbers",
+    "WaterTurn",
     "Windowed",
     "detect_block",
     "fit_change_vector",
     "fit_ir_mad",
     "fit_thresholds",
+    "fit_water_turn",
     "flag_scores",
+    "flag_water_turns",
+    "joined_score",
     "runs_of",
     "sample_score",
+    "time_of_patch",
 ]

@@ -18,12 +18,15 @@ from scipy.stats import chi2
 from ..codes import State
 from ..errors import PairError
 from ._kernels import count_runs, flagged_runs, forgive_edges, score_block, unseen_runs, weighted_moments
+from .stable import stable_ground
 
 Array = np.ndarray[Any, Any]
 Matrix = tuple[tuple[float, ...], ...]
 
 # A shade of the mean variance on the diagonal: two bands may be copies of one another.
 _RIDGE = 1e-6
+# Deviation below which a band is a constant, but for rounding.
+_CONSTANT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def fit_ir_mad(
     """
     p, n = before.shape
     both = np.ascontiguousarray(np.vstack([before, after]), np.float64)
-    weight = np.ones(n)
+    weight = stable_ground(before, after, noise_floor=noise_floor).astype(np.float64)
     mean, cov = np.empty(2 * p), np.empty((2 * p, 2 * p))
     previous, converged, rounds = np.full(p, 9.0), False, 0
     wb = wa = np.empty((p, p))
@@ -121,7 +124,7 @@ def fit_ir_mad(
         wb, wa, rho = _canonical(cov, p)
         variance = np.maximum(2 * (1 - rho), 1e-6)
         variates = wb @ (before - mean[:p, None]) - wa @ (after - mean[p:, None])
-        weight = gammaincc(p / 2, 0.5 * np.sum(variates**2 / variance[:, None], axis=0))
+        weight = _no_change_probability(variates, variance)
         if weight.sum() < 10 * p:
             break
         converged = bool(np.abs(rho - previous).max() < tolerance)
@@ -165,7 +168,7 @@ def fit_change_vector(
     """
     p, n = before.shape
     both = np.ascontiguousarray(np.vstack([before, after]), np.float64)
-    weight = np.ones(n)
+    weight = stable_ground(before, after, noise_floor=noise_floor).astype(np.float64)
     mean, cov = np.empty(2 * p), np.empty((2 * p, 2 * p))
     gain, previous, converged, rounds = np.ones(p), np.full(p, 9.0), False, 0
     variance, difference = np.ones(p), np.empty((p, n))
@@ -173,12 +176,12 @@ def fit_change_vector(
         rounds = round_number
         weighted_moments(both, weight, mean, cov)
         sx, sy = np.sqrt(np.diag(cov)[:p]), np.sqrt(np.diag(cov)[p:])
-        if min(sx.min(), sy.min()) <= 0:
+        if min(sx.min(), sy.min()) <= _CONSTANT:
             raise PairError("FIT_FAILED", "pair", "a band is constant over the sample", "leave the band out")
         gain = sx / sy
         difference = (before - mean[:p, None]) - gain[:, None] * (after - mean[p:, None])
         variance = np.maximum(np.sum(weight * difference**2, axis=1) / weight.sum(), 1e-12)
-        weight = gammaincc(p / 2, 0.5 * np.sum(difference**2 / variance[:, None], axis=0))
+        weight = _no_change_probability(difference, variance)
         if weight.sum() < 10 * p:
             break
         converged = bool(np.abs(gain - previous).max() < tolerance)
@@ -189,6 +192,13 @@ def fit_change_vector(
     constant = -mean[:p] + gain * mean[p:]
     variance = _calibrated(difference, variance) + _floor(np.eye(p), np.diag(gain), noise_floor)
     return _linear_score(np.eye(p), np.diag(gain), constant, 1 / variance, correlation, rounds, converged)
+
+
+def _no_change_probability(variates: Array, variance: Array) -> Array:
+    """Weights of the next round; calibrated, or each round would trim the noise a little more."""
+    score = np.sum(variates**2 / _calibrated(variates, variance)[:, None], axis=0)
+    result: Array = gammaincc(len(variance) / 2, 0.5 * score)
+    return result
 
 
 def _calibrated(variates: Array, variance: Array) -> Array:
@@ -281,6 +291,7 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     row0: int,
     col0: int,
     wider: Callable[[Margins], tuple[Array, Array]] | None = None,
+    further: Callable[[Array, Array, Array], None] | None = None,
 ) -> tuple[BlockResult, Array]:
     """Score one block and return its flagged and its unseen runs.
 
@@ -303,6 +314,8 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     wider
         Gives both dates with more pixels on the sides asked for: those near which a strong pixel lies, since the blocks
         beyond may have to be decoded for it. Without it, nothing is known beyond the edge.
+    further
+        Given both dates and the state, raises what other evidence flags.
 
     Returns
     -------
@@ -333,6 +346,8 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
         seen = wider(margins) if wider is not None and any(margins) else (before, after)
         pads = margins.top, margins.left
         forgive_edges(*seen, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, *pads, state)
+    if further is not None:
+        further(before, after, state)
     flagged, unseen = count_runs(state, 4, 5), count_runs(state, 2, 3)
     runs = np.zeros((flagged, 3), np.int32)
     sums = np.zeros((flagged, 3 + 2 * before.shape[0]), np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 Array = np.ndarray[Any, Any]
 
@@ -19,7 +20,7 @@ class Thresholds:
     weak, strong
         Score above which a pixel is flagged weakly or strongly.
     centre, spread
-        Median and robust deviation of the cube root of the no-change score.
+        Mode and robust deviation of the cube root of the no-change score.
     """
 
     weak: float
@@ -31,9 +32,10 @@ class Thresholds:
 def fit_thresholds(score: Array, *, variates: int, weak_sigma: float, strong_sigma: float) -> Thresholds:
     """Place the thresholds a number of deviations above what this pair shows where nothing changed.
 
-    The cube root of a χ² variable is nearly normal, whatever its degrees of freedom. Its centre and its *lower* half come
-    from unchanged ground as long as that is the larger part, so both are taken from there: a threshold that splits the
-    values into two classes (Otsu) would find change in every pair.
+    The cube root of a χ² variable is nearly normal, whatever its degrees of freedom. Unchanged ground is the lowest heap
+    of its values, whatever share of the scene it is; centre and spread are those of that heap, the spread from its lower
+    side. A threshold that splits the values into two classes (Otsu) would find change in every pair; one placed above
+    the median would lose all of it where more than half changed.
 
     Parameters
     ----------
@@ -47,13 +49,37 @@ def fit_thresholds(score: Array, *, variates: int, weak_sigma: float, strong_sig
 
     Source
     ------
-    Wilson & Hilferty (1931), PNAS 17, 684–688; deviation by the median distance below the median.
+    Wilson & Hilferty (1931), PNAS 17, 684–688; deviation by the median distance below the mode.
     """
     root = np.cbrt(np.asarray(score, np.float64))
-    middle = float(np.median(root))
+    middle = lowest_mode(root)
     below = 1.4826 * float(np.median(middle - root[root <= middle]))
     share = 2 / (9 * variates)
     centre = max(middle, np.cbrt(variates) * (1 - share))
     spread = max(below, np.cbrt(variates) * np.sqrt(share))
     weak, strong = ((centre + sigma * spread) ** 3 for sigma in (weak_sigma, max(weak_sigma, strong_sigma)))
     return Thresholds(float(weak), float(strong), float(centre), float(spread))
+
+
+_BINS = 400
+_SMOOTH = 6.0
+_HEAP = 0.4
+
+
+def lowest_mode(root: Array) -> float:
+    """Return the centre of the lowest heap of values that stands out: at least 0.4 times as high as the highest.
+
+    Parameters
+    ----------
+    root
+        float, ``(n,)``, no NaN.
+    """
+    low, high = np.quantile(root, (0.0, 0.98))
+    if not high > low:
+        return float(low)
+    counts, edges = np.histogram(root, bins=_BINS, range=(low, high))
+    heights = gaussian_filter1d(counts.astype(np.float64), _SMOOTH, mode="constant")
+    peaks = np.flatnonzero((heights >= np.roll(heights, 1)) & (heights > np.roll(heights, -1)))
+    tall = peaks[heights[peaks] >= _HEAP * heights.max()]
+    first = int(tall[0]) if tall.size else int(np.argmax(heights))
+    return float((edges[first] + edges[first + 1]) / 2)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codes import State
+from . import learned, rgb, sar
 from ._kernels import count_runs, flagged_runs, unseen_runs
 from .bitemporal import BlockResult
 
@@ -39,7 +40,17 @@ class Windowed(NamedTuple):
     fitted: Callable[..., Any]
 
 
-WINDOWED: Mapping[str, Windowed] = MappingProxyType({})
+WINDOWED: Mapping[str, Windowed] = MappingProxyType(
+    {
+        "onnx": Windowed("onnx", learned.reach_onnx, learned.fit_onnx, learned.score_onnx, learned.OnnxFit),
+        "rgb_structure": Windowed(
+            "rgb", rgb.reach_px, rgb.fit_rgb_structure, rgb.score_rgb_structure, rgb.RgbStructureFit
+        ),
+        "sar_log_ratio": Windowed(
+            "sar", sar.reach_px, sar.fit_sar_log_ratio, sar.score_sar_log_ratio, sar.SarLogRatioFit
+        ),
+    }
+)
 """Windowed methods by name."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,15 @@ import shapely
 
 from ..errors import EcowatchError
 from ..raster import burn
-from ..review import AreaResult, Surroundings, review_whole
+from ..review import AreaResult, Comparison, Surroundings, joined, review_whole
 from ..settings import Pipeline
 from .baselines import OPTICAL, RADAR, flags_of
 from .measures import Agreement, SizeRecall, agreement, recall_by_size
 from .pairs import comparison_of, pixel_grid, read_image, read_label
-from .registry import Dated, LabelledPair, SensorClass, read_registry
+from .registry import Dated, LabelledPair, SensorClass, places, read_registry
 
 Array = np.ndarray[Any, Any]
+_JOINED_SET, _JOINING = "s1s2", "rgb_sar"
 _NOTHING = Agreement(None, None, None, None)
 
 
@@ -111,6 +112,9 @@ def evaluate(
         results.append(_judged(pair, pipelines, folder))
         if baselines and pair.score != "flagged_share":
             simple.extend(_baselines(pair, folder))
+    for optical, radar in places(pairs):
+        progress(f"{_JOINED_SET}/{optical.name}")
+        results.extend(_judged_together(optical, radar, pipelines, folder))
     used = {p.sensor.value for p in pairs} & set(pipelines)
     return Evaluation(
         tuple(results), tuple(simple), unreadable, {name: pipelines[name].digest() for name in sorted(used)}
@@ -137,9 +141,31 @@ def _judged(pair: LabelledPair, pipelines: Mapping[str, Pipeline], root: Path) -
         return _result(pair, pipeline.name, error=str(error))
 
 
+def _judged_together(
+    optical: LabelledPair, radar: tuple[LabelledPair, ...], pipelines: Mapping[str, Pipeline], root: Path
+) -> Iterator[PairResult]:
+    """Judge an optical pair joined with the radar pairs of its place, each radar pair a track of its own."""
+    pipeline = pipelines.get(_JOINING)
+    if pipeline is None:
+        return
+    pairs = (optical, *(replace(pair, pixel_m=optical.pixel_m) for pair in radar))
+    place = replace(optical, set_name=_JOINED_SET)
+    try:
+        parts = [comparison_of(p, *p.comparisons[0], pipelines[p.sensor.value], root=root) for p in pairs]
+        comparison = joined([replace(part, area=parts[0].area) for part in parts], pipeline, frozenset())
+        flagged, result = _flags_of(comparison, place)
+        share = float(flagged.sum()) / (result.coverage.observed_px or 1)
+        yield _scored(place, pipeline.name, flagged, share, read_label(optical, root=root), pipeline, _typed(result))
+    except EcowatchError as error:
+        yield _result(place, pipeline.name, error=str(error))
+
+
 def _flags(pair: LabelledPair, before: Dated, after: Dated, pipeline: Pipeline, root: Path) -> tuple[Array, AreaResult]:
+    return _flags_of(comparison_of(pair, before, after, pipeline, root=root), pair)
+
+
+def _flags_of(comparison: Comparison, pair: LabelledPair) -> tuple[Array, AreaResult]:
     """Pixels under the published patches, bool ``(row, col)``, and the area's result."""
-    comparison = comparison_of(pair, before, after, pipeline, root=root)
     area = comparison.area
     result = review_whole(comparison, Surroundings(area.crs, frozenset(), (area,)))
     left, bottom, right, top = area.geometry.bounds

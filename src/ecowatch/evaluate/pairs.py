@@ -17,7 +17,7 @@ from ..grid import Grid, lattice_grid
 from ..intake import RASTER_KINDS, admit
 from ..raster import GridReader, Layer, inspect
 from ..review import Comparison, DateGroup
-from ..scenes import Band, Quality, QualityKind, Scene
+from ..scenes import Band, Quality, QualityKind, Scene, Unit
 from ..settings import Pipeline
 from .registry import Dated, LabelledPair, SensorClass
 
@@ -128,8 +128,9 @@ def _group(pair: LabelledPair, dated: Dated, grid: Grid, root: Path, number: int
     def layer(index: int) -> Layer:
         return Layer(admitted.path, admitted.kind.value, admitted.digest, index, grid, info.dtype, info.nodata)
 
+    unit = _unit(pair, info.dtype)
     bands = tuple(
-        Band(role, layer(i), pair.scale, 0.0)
+        Band(role, layer(i), pair.scale, 0.0, unit)
         for i, role in enumerate(pair.roles, 1)
         if role and role not in ("scl", "valid")
     )
@@ -140,3 +141,10 @@ def _group(pair: LabelledPair, dated: Dated, grid: Grid, root: Path, number: int
     name = f"{pair.set_name}/{dated.path.stem}"
     scene = Scene(name, "plain", acquired, bands, quality)
     return DateGroup(day, pair.sensor.value, (scene,), dated=dated.day is not None)
+
+
+def _unit(pair: LabelledPair, dtype: str) -> Unit:
+    if pair.sensor is SensorClass.SAR:
+        return Unit.AMPLITUDE if pair.amplitude else Unit.DECIBEL
+    # Eight bits hold a stretched picture, not reflectance.
+    return Unit.BRIGHTNESS if dtype == "uint8" else Unit.REFLECTANCE

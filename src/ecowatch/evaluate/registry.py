@@ -18,8 +18,9 @@ _FAR_M, _NEAR_M = 5.0, 1.0
 _DEGREE_M = 111_195.0
 _SPECTRAL = ("blue", "green", "red", "nir", "swir1", "swir2")
 _QUALITY = ("scl", "valid")
-# Copernicus' own false-colour rendering for water and burnt ground: bands 12, 8A and 4.
-_FALSE_COLOUR = ("swir2", "nir", "red")
+# A rendering for water and burnt ground: a shortwave infrared band, near infrared, red. Told from the pixels: water is
+# black in the first two, plants are brightest in the second.
+_FALSE_COLOUR = ("swir1", "nir", "red")
 _SCORES = ("pixels", "objects", "flagged_share")
 
 
@@ -139,7 +140,7 @@ def sensor_class(entry: Mapping[str, Any]) -> tuple[SensorClass, tuple[str, ...]
     if kind == "sar" or any(name.startswith(("vv", "vh", "hh", "hv", "amplitude")) for name in names):
         return SensorClass.SAR, tuple(_polarisation(name, number) for number, name in enumerate(names))
     if "false colour" in sensor and len(names) == len(_FALSE_COLOUR):
-        return SensorClass.MULTISPECTRAL, _FALSE_COLOUR
+        return SensorClass.DISPLAY_RGB, _FALSE_COLOUR
     roles = tuple(name if name in (*_SPECTRAL, *_QUALITY) else "" for name in names)
     if not any(roles):
         roles = ("red", "green", "blue")[: len(names)]

@@ -13,7 +13,7 @@ _HEAD = """# Accuracy
 
 Written by `ecowatch evaluate FOLDER --out docs/accuracy.md` (`make accuracy`). Every labelled pair goes through the review's
 own code, one pipeline file per class of sensor, nothing set for a single pair; the simple methods beside it are untuned. Flags
-are the pixels under the published patches. What the columns mean, and what they cannot tell, stands in [methods.md](methods.md).
+are the pixels under the published patches. What the columns mean and cannot tell stands in [methods.md](methods.md).
 """
 
 _MEASURES = ("f1", "iou", "kappa", "oa", "object_recall", "flagged_share")

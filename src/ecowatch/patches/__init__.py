@@ -1,15 +1,26 @@
 """Flagged pixels to patches: joined across tiles, outlined, measured, named."""
 
 from .activity import NamedActivity, name_activity
+from .context import Context, context_of, dark_levels
 from .label import PixelPatch, connected, outline_of_runs, patches_from_runs, polygon_of, simplified
-from .measure import Evidence, centre_line, mean_spectrum, shape_of, strength_of
+from .limits import limits_of
+from .measure import Evidence, mean_spectrum, shape_of, straightness_of, strength_of
+from .second_look import Candidate, Look
+from .suppress import Verdict, judge
 
 __all__ = [
+    "Candidate",
+    "Context",
     "Evidence",
+    "Look",
     "NamedActivity",
     "PixelPatch",
-    "centre_line",
+    "Verdict",
     "connected",
+    "context_of",
+    "dark_levels",
+    "judge",
+    "limits_of",
     "mean_spectrum",
     "name_activity",
     "outline_of_runs",
@@ -17,5 +28,6 @@ __all__ = [
     "polygon_of",
     "shape_of",
     "simplified",
+    "straightness_of",
     "strength_of",
 ]

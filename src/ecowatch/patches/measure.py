@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
-from shapely.geometry import LineString
+from shapely.geometry import LineString, MultiLineString
 from shapely.geometry.base import BaseGeometry
-from skimage.morphology import skeletonize
 
 from ..grid import Grid
-from ._kernels import walk_farthest
+from .context import Context
 from .label import PixelPatch
+from .lines import centre_line, centre_network
 
-Array = np.ndarray[Any, Any]
+__all__ = ["Evidence", "mean_spectrum", "shape_of", "straightness_of", "strength_of"]
 
 # Thinning is worth its time only for patches that may be lines.
 _LINE_LIKE = 1.5
 _MAX_SKELETON_PX = 25_000_000
+_LONG_EDGE_SHARE = 0.1
+_LONG_EDGE_PX = 5
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,20 @@ class Evidence:
         Share of the smallest rotated rectangle that the patch fills, 0–1.
     pixel_m
         Side of a pixel, metres.
+    straightness
+        Share of the outline on long straight edges, 0–1, of `straightness_of`; None where it was not measured.
+    context
+        What needs pixels; None where they were not read.
+    slope_deg
+        Slope of the ground, degrees, where given.
+    carrier
+        What was there before, where given.
+    near
+        What lies near, where known: ``coast``, ``river``, or codes of known activities.
+    reflectance
+        Whether the spectra are surface reflectance; else the bands have gains of their own, and colour counts for less.
+    dark_before, dark_after
+        Dark level by role, taken off the spectra before anything is judged; empty for surface reflectance.
     """
 
     before: dict[str, float]
@@ -49,6 +64,19 @@ class Evidence:
     width_m: float
     rectangularity: float
     pixel_m: float
+    straightness: float | None = None
+    context: Context | None = None
+    slope_deg: float | None = None
+    carrier: str | None = None
+    near: frozenset[str] = frozenset()
+    reflectance: bool = True
+    dark_before: Mapping[str, float] = field(default_factory=dict)
+    dark_after: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def pixels(self) -> float:
+        """Area in pixels."""
+        return self.area_m2 / self.pixel_m**2
 
     @property
     def elongation(self) -> float:
@@ -85,7 +113,9 @@ def mean_spectrum(
     }
 
 
-def shape_of(patch: PixelPatch, outline: BaseGeometry, grid: Grid) -> tuple[float, float, float, LineString | None]:
+def shape_of(
+    patch: PixelPatch, outline: BaseGeometry, grid: Grid
+) -> tuple[float, float, float, LineString | MultiLineString | None]:
     """Return length and width in metres, rectangularity, and the centre line of a line-like patch.
 
     Parameters
@@ -98,50 +128,45 @@ def shape_of(patch: PixelPatch, outline: BaseGeometry, grid: Grid) -> tuple[floa
     Returns
     -------
     tuple
-        ``(length_m, width_m, rectangularity, centre line or None)``; the line is in the CRS of `grid`.
+        ``(length_m, width_m, rectangularity, centre line or None)``; the line is in the CRS of `grid`, with its side
+        branches where the patch is of one width all along.
     """
     unit = grid.pixel_m / math.sqrt(grid.pixel_size[0] * grid.pixel_size[1])
     rectangle = shapely.minimum_rotated_rectangle(outline)
     rectangularity = outline.area / rectangle.area if rectangle.area > 0 else 1.0
     corners = np.asarray(rectangle.exterior.coords)
     sides = sorted(np.hypot(*np.diff(corners[:3], axis=0).T) * unit)
-    line = None
+    network = None
     if (outline.length / 4) ** 2 / outline.area > _LINE_LIKE and math.prod(patch.window.shape) <= _MAX_SKELETON_PX:
-        line = centre_line(patch, grid)
-    if line is None:
+        network = centre_network(patch, grid)
+    if network is None:
         return float(sides[1]), float(sides[0]), float(rectangularity), None
+    # Branches of a heap are its own lobes: they make no road of it.
+    line = network.lines if network.even and len(network.lines.geoms) > 1 else network.main
     length = line.length * unit + grid.pixel_m
     return length, outline.area * unit**2 / length, float(rectangularity), line
 
 
-def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
-    """Return the longest path of the patch's skeleton, in the CRS of `grid`; None where it is a point.
+def straightness_of(outline: BaseGeometry, grid: Grid) -> float:
+    """Return the share of a patch's outline that lies on long straight edges, 0–1: made things have them, water has not.
+
+    An edge is long from a tenth of the outline and five pixels on; steps of a pixel and less are no bends.
+
+    Parameters
+    ----------
+    outline
+        Unsimplified outline in the CRS of `grid`.
+    grid
+        The area's grid.
 
     Source
     ------
-    Zhang & Suen (1984), thinning; longest path by two breadth-first walks (exact on a tree).
+    Douglas & Peucker (1973), tolerance of one pixel; the length that counts is ours.
     """
-    image = patch.image(border_px=1)
-    skeleton = skeletonize(image.astype(bool))
-    path = _longest_path(skeleton.astype(np.uint8))
-    if path is None:
-        return None
-    window = patch.window.padded(1)
-    t = grid.transform
-    points = [(t.c + t.a * (col + 0.5 + window.col0), t.f + t.e * (row + 0.5 + window.row0)) for row, col in path]
-    return LineString(points).simplify(max(grid.pixel_size))
-
-
-def _longest_path(cells: Array) -> Array | None:
-    """Rows and columns, int ``(n, 2)``, of the longest path over a skeleton; None where it is a point."""
-    flat = np.flatnonzero(cells)
-    if len(flat) < 2:
-        return None
-    came, queue = np.empty(cells.size, np.int64), np.empty(len(flat), np.int64)
-    first = walk_farthest(cells, int(flat[0]), came, queue)
-    cell = walk_farthest(cells, first, came, queue)
-    path = [cell]
-    while came[cell] != cell:
-        cell = int(came[cell])
-        path.append(cell)
-    return np.column_stack(np.unravel_index(path, cells.shape)) if len(path) > 1 else None
+    pixel = max(grid.pixel_size)
+    largest = max(shapely.get_parts(outline), key=lambda part: part.area)
+    ring = shapely.simplify(largest.exterior, 1.01 * pixel)
+    edges = np.hypot(*np.diff(np.asarray(ring.coords), axis=0).T)
+    total = float(edges.sum())
+    long = edges[(edges >= _LONG_EDGE_SHARE * total) & (edges >= _LONG_EDGE_PX * pixel)]
+    return float(long.sum()) / total if total > 0 else 0.0

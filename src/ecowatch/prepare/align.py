@@ -15,6 +15,11 @@ Array = np.ndarray[Any, Any]
 
 _REFINEMENTS = 12
 _SETTLED_PX = 0.002
+_DETAIL_PX = 31
+_CANDIDATES = 6
+# Windows no further apart than this agree, and three agreeing are no chance; of fewer, more than half must.
+_AGREE_PX = 0.5
+_MIN_AGREE = 3
 
 
 class WindowShift(NamedTuple):
@@ -31,9 +36,9 @@ class PairShift(NamedTuple):
     Parameters
     ----------
     row_px, col_px
-        Median over the reliable windows, pixels; positive: the same ground lies further down and right.
+        Median over the windows that agree, pixels; positive: the same ground lies further down and right.
     spread_px
-        Robust spread (1.4826 × median absolute deviation) of the reliable windows around it, pixels.
+        Robust spread (1.4826 × median absolute deviation) of these windows around it, pixels.
     reliable, measured
         Number of windows that were believed, and that were measured.
     """
@@ -108,8 +113,9 @@ def shifted(
 def window_shift(before: Array, after: Array, valid: Array) -> WindowShift:
     """Measure the displacement between two images of one window.
 
-    Whole pixels come from the peak of the phase correlation of the gradient-like residuals, the fraction from weighted
-    least squares on the image gradients, repeated from the corrected position. Unusable pixels carry no weight.
+    Whole pixels come from the leading peaks of correlation and phase correlation of what stands out from the broad shades,
+    the best by the correlation coefficient of the overlap; the fraction from least squares on the image gradients, repeated
+    from the corrected position. Unusable pixels carry no weight.
 
     Parameters
     ----------
@@ -132,7 +138,7 @@ def window_shift(before: Array, after: Array, valid: Array) -> WindowShift:
     a, b = _standardised(before, valid), _standardised(after, valid)
     if a is None or b is None:
         return WindowShift(0.0, 0.0, 0.0)
-    row, col = _whole_pixels(a, b)
+    row, col = _whole_pixels(a, b, valid)
     position = np.array([row, col], float)
     for _ in range(_REFINEMENTS):
         step = _gradient_step(a, b, valid, position)
@@ -159,19 +165,43 @@ def pair_shift(shifts: Sequence[WindowShift], *, min_peak: float, max_shift_px: 
     Returns
     -------
     PairShift or None
-        None where no window can be believed.
+        None where no window can be believed, or where they contradict one another.
     """
     good = [s for s in shifts if s.peak >= min_peak and math.hypot(s.row_px, s.col_px) <= 2 * max_shift_px]
     if not good:
         return None
     table = np.array([(s.row_px, s.col_px) for s in good])
-    centre = np.median(table, axis=0)
-    distance = np.hypot(*(table - centre).T)
-    spread = 1.4826 * float(np.median(distance))
-    # A second round without stragglers: one window on a moving river must not pull the others.
-    kept = table[distance <= 3 * spread + 0.05]
+    kept = table[agreeing(table, np.array([s.peak for s in good]), agree_px=_AGREE_PX)]
+    if len(kept) < min(_MIN_AGREE, len(good) // 2 + 1):
+        return None
     row, col = np.median(kept, axis=0)
+    spread = 1.4826 * float(np.median(np.hypot(*(kept - (row, col)).T)))
     return PairShift(round(float(row), 4), round(float(col), 4), round(spread, 4), len(kept), len(shifts))
+
+
+def agreeing(displacement: Array, peak: Array, *, agree_px: float) -> Array:
+    """Return which windows lie around the displacement that most weight of windows has in common.
+
+    Windows under clouds correlate somewhere by chance, each elsewhere; those that saw the ground say the same. The median
+    would need the latter to be the majority, this does not.
+
+    Parameters
+    ----------
+    displacement
+        float64, ``(window, 2)``, rows and columns in pixels.
+    peak
+        float64, ``(window,)``: weight of each, its correlation.
+    agree_px
+        Windows no further apart than this agree, pixels.
+
+    Returns
+    -------
+    ndarray
+        Bool, ``(window,)``.
+    """
+    apart = np.hypot(*(displacement[:, None, :] - displacement[None, :, :]).T)
+    result: Array = apart[int(np.argmax((apart <= agree_px) @ peak))] <= agree_px
+    return result
 
 
 def _standardised(image: Array, valid: Array) -> Array | None:
@@ -188,16 +218,48 @@ def _standardised(image: Array, valid: Array) -> Array | None:
     return np.where(valid, (clipped - centre) / spread, 0.0)
 
 
-def _whole_pixels(a: Array, b: Array) -> tuple[int, int]:
+def _whole_pixels(a: Array, b: Array, valid: Array) -> tuple[int, int]:
+    """Whole-pixel displacement: the best-correlating of the leading peaks of two correlation surfaces."""
+    fine_a, fine_b = (_detail(image, valid) for image in (a, b))
     rows, cols = a.shape
     taper = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(cols + 2)[1:-1])
-    cross = np.conj(fft.rfft2(a * taper)) * fft.rfft2(b * taper)
-    correlation = fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), s=a.shape)
+    cross = np.conj(fft.rfft2(fine_a * taper)) * fft.rfft2(fine_b * taper)
+    # The phase alone is sharp where ground is rich, the product is steady where it is poor or repeats itself.
+    surfaces = (cross / np.maximum(np.abs(cross), 1e-9), cross)
+    candidates = {(0, 0)} | {p for s in surfaces for p in _peaks(fft.irfft2(s, s=a.shape))}
+    return max(sorted(candidates), key=lambda p: _overlap_correlation(fine_a, fine_b, valid, p))
+
+
+def _detail(image: Array, valid: Array) -> Array:
+    """What a window holds beyond its broad shades, 0 where not valid: clouds leave no edge of their own."""
+    weight = np.maximum(ndimage.uniform_filter(valid.astype(float), _DETAIL_PX, mode="constant"), 1e-6)
+    broad = ndimage.uniform_filter(np.where(valid, image, 0.0), _DETAIL_PX, mode="constant") / weight
+    return np.where(valid, _smooth(image) - broad, 0.0)
+
+
+def _peaks(correlation: Array) -> list[tuple[int, int]]:
+    rows, cols = correlation.shape
     reach_row, reach_col = rows // 4, cols // 4
     correlation[reach_row + 1 : rows - reach_row, :] = -np.inf
     correlation[:, reach_col + 1 : cols - reach_col] = -np.inf
-    row, col = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
-    return int(row - rows if row > rows // 2 else row), int(col - cols if col > cols // 2 else col)
+    leading = correlation == ndimage.maximum_filter(correlation, 3, mode="wrap")
+    places = np.flatnonzero(leading & np.isfinite(correlation))
+    order = np.argsort(-correlation.ravel()[places], kind="stable")[:_CANDIDATES]
+    found = np.array(np.unravel_index(places[order], correlation.shape)).T
+    return [(int(r - rows if r > rows // 2 else r), int(c - cols if c > cols // 2 else c)) for r, c in found]
+
+
+def _overlap_correlation(a: Array, b: Array, valid: Array, offset: tuple[int, int]) -> float:
+    (row, col), (rows, cols) = offset, a.shape
+    here = (slice(max(0, -row), min(rows, rows - row)), slice(max(0, -col), min(cols, cols - col)))
+    there = (slice(max(0, row), min(rows, rows + row)), slice(max(0, col), min(cols, cols + col)))
+    both = valid[here] & valid[there]
+    if both.sum() < 64:
+        return -1.0
+    x, y = a[here][both], b[there][both]
+    x, y = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float(np.sum(x * x)) * float(np.sum(y * y)))
+    return float(np.sum(x * y)) / scale if scale > 0 else -1.0
 
 
 def _sampled(image: Array, position: Array) -> Array:
@@ -233,7 +295,7 @@ def _gradient_step(a: Array, b: Array, valid: Array, position: Array) -> Array |
     usable[:, :2] = usable[:, -2:] = False
     if usable.sum() < 64:
         return None
-    grad_row, grad_col = np.gradient(np.nan_to_num((reference + moved) / 2))
+    grad_row, grad_col = np.gradient((reference + moved) / 2)
     difference = (moved - reference)[usable]
     # Changed ground is the outlier of this fit; it is given no say.
     limit = 3 * 1.4826 * np.median(np.abs(difference - np.median(difference))) + 1e-9

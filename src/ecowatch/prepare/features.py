@@ -12,6 +12,49 @@ FEATURE_SCALE = 64
 """Features are stored as unsigned integers of the image's numbers times this."""
 
 
+DECIBEL_SCALE = 100
+"""Backscatter is stored as whole hundredths of a decibel."""
+
+NO_DECIBEL = -32768
+"""Number that stands for "no data" among them."""
+
+
+def decibel_features(
+    values: Array, fill: float | None, *, scale: Array, offset: Array, power_factor: Array, floor_db: float
+) -> Array:
+    """Return radar backscatter in hundredths of a decibel.
+
+    Speckle multiplies; its logarithm adds, with the same spread over dark and bright ground.
+
+    Parameters
+    ----------
+    values
+        Integer, ``(band, row, col)``.
+    fill
+        Number that means "no data"; None where there is none.
+    scale, offset
+        float, ``(band,)``: backscatter = number × scale + offset.
+    power_factor
+        float, ``(band,)``: 0 where that is decibel already, 10 where it is power, 20 where it is amplitude.
+    floor_db
+        Smaller values are lifted to it: the logarithm of a number near zero tells nothing but noise.
+
+    Returns
+    -------
+    ndarray
+        int16, ``(band, row, col)``; `NO_DECIBEL` where there is no data.
+    """
+    result = np.empty(values.shape, np.int16)
+    for band, numbers in enumerate(values):
+        linear = numbers.astype(np.float64) * scale[band] + offset[band]
+        if power_factor[band]:
+            linear = power_factor[band] * np.log10(np.maximum(linear, 1e-30))
+        hundredths = np.rint(np.clip(linear, floor_db, 300.0) * DECIBEL_SCALE)
+        known = np.ones(numbers.shape, bool) if fill is None else numbers != fill
+        result[band] = np.where(known, hundredths, NO_DECIBEL).astype(np.int16)
+    return result
+
+
 def texture_features(values: Array, *, side_px: int) -> Array:
     """Return window means of each band and the window's standard deviation of brightness.
 

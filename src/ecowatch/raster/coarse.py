@@ -15,7 +15,7 @@ from rasterio.windows import Window as RasterWindow
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window
 from .files import gdal_env, open_checked, reason_of
-from .read import GridReader, Layer, Pixels, footprint_mask, same_file, window_over
+from .read import GridReader, Layer, Pixels, footprint_mask, same_file, whole_numbers, window_over
 
 Array = np.ndarray[Any, Any]
 
@@ -125,7 +125,7 @@ def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
                 place = RasterWindow(window.col0, window.row0, *window.shape[::-1])
                 shape = tuple(max(1, side // step) for side in window.shape)
                 data: Array = dataset.read(indexes, window=place, out_shape=(len(indexes), *shape))
-                return data
+                return whole_numbers(layer, data)
             # GDAL's own decimation decodes a block again for each of its rows: 40 times the cost of one pass.
             strips = []
             first = window.row0
@@ -134,7 +134,8 @@ def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
                 place = RasterWindow(window.col0, first, window.shape[1], last - first)
                 # The middle one of every `step` pixels, counted from the window's corner.
                 offset = (step // 2 - (first - window.row0)) % step
-                strips.append(dataset.read(indexes, window=place)[:, offset::step, step // 2 :: step])
+                strip = dataset.read(indexes, window=place)[:, offset::step, step // 2 :: step]
+                strips.append(whole_numbers(layer, strip))
                 first = last
             return np.concatenate(strips, axis=1)
     except RasterioError as error:

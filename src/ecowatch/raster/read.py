@@ -48,6 +48,11 @@ class Layer:
         NumPy name of its numbers.
     fill
         Number that means "no data", or None where every number is data.
+    quantum
+        For a file of floats: its numbers are read as whole multiples of this (int32), so that sums stay exact; NaN and
+        the file's own fill become `fill`. None for integers, which are read as they are.
+    file_fill
+        For a file of floats: the number that means "no data" in the file itself, besides NaN.
     """
 
     path: Path
@@ -57,6 +62,8 @@ class Layer:
     grid: Grid
     dtype: str
     fill: float | None
+    quantum: float | None = None
+    file_fill: float | None = None
 
 
 class Pixels(NamedTuple):
@@ -254,9 +261,12 @@ class GridReader:
         window = RasterWindow(col0, row0, col1 - col0, row1 - row0)
         indexes = [layer.index for layer in group]
         if common == on_layer and factor == 1:
-            self._dataset(group[0]).read(indexes, window=window, out=out)
+            if group[0].quantum is None:
+                self._dataset(group[0]).read(indexes, window=window, out=out)
+            else:
+                out[:] = whole_numbers(group[0], self._dataset(group[0]).read(indexes, window=window))
             return None
-        data = self._dataset(group[0]).read(indexes, window=window)
+        data = whole_numbers(group[0], self._dataset(group[0]).read(indexes, window=window))
         fine = data.repeat(factor, axis=1).repeat(factor, axis=2)
         target = common.within(on_layer)
         out[:, *target] = fine[:, *common.within(Window(row0 * factor, col0 * factor, row1 * factor, col1 * factor))]
@@ -287,7 +297,7 @@ class GridReader:
             return np.zeros_like(covered)
         window = RasterWindow(source.col0, source.row0, *source.shape[::-1])
         reproject(
-            self._dataset(layer).read([g.index for g in group], window=window),
+            whole_numbers(layer, self._dataset(layer).read([g.index for g in group], window=window)),
             out,
             src_transform=layer.grid.cropped(source).transform,
             src_crs=layer.grid.crs.to_wkt(),
@@ -299,6 +309,19 @@ class GridReader:
             num_threads=1,
         )
         return covered
+
+
+def whole_numbers(layer: Layer, values: Array) -> Array:
+    """Return what was read of a file as the layer's own integers; integers pass through."""
+    if layer.quantum is None or layer.fill is None:
+        return values
+    known = np.isfinite(values)
+    if layer.file_fill is not None:
+        known &= values != layer.file_fill
+    limit = np.iinfo(np.int32).max
+    scaled = np.rint(np.where(known, values, 0.0).astype(np.float64) / layer.quantum)
+    numbers: Array = np.where(known, np.clip(scaled, -limit, limit), layer.fill).astype(np.int32)
+    return numbers
 
 
 def _blocks_of(window: Window) -> Iterator[Window]:

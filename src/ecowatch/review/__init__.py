@@ -1,9 +1,10 @@
 """A review from settings to products: plan, fit, tiles, assembly, record."""
 
-from .assemble import AreaResult, Coverage, Surroundings
-from .pair import Comparison, DateGroup
+from .choice import DateGroup
+from .pair import Comparison, joined
 from .plan import Plan, PlannedTask, expected_minutes, make_plan, planned_tasks, write_plan
 from .record import software_versions
+from .result import AreaResult, Coverage, Surroundings
 from .run import RunResult, TaskResult, run_review
 from .tile import Task, TileResult, process
 from .whole import review_whole
@@ -21,6 +22,7 @@ __all__ = [
     "TaskResult",
     "TileResult",
     "expected_minutes",
+    "joined",
     "make_plan",
     "planned_tasks",
     "process",

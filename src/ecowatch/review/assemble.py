@@ -5,114 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
-from pyproj import CRS
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from ..areas import Area, Carriers, majority, overlap_shares_of
-from ..codes import Activity, NotObserved, State
+from ..areas import Area, majority, overlap_shares_of
+from ..codes import Activity, Carrier, NotObserved
 from ..grid import Grid, Window, geodesic_area_m2, geodesic_length_m, transformed
 from ..patches import (
     Evidence,
     PixelPatch,
     mean_spectrum,
     name_activity,
-    outline_of_runs,
     patches_from_runs,
     polygon_of,
     shape_of,
     simplified,
+    straightness_of,
     strength_of,
 )
 from ..raster import burn
 from ..settings import MinimumArea, Pipeline
 from .fit import Fit, area_blocks
+from .look import Looked
 from .pair import Comparison
-from .pixels import feature_radiometry
+from .pixels import feature_radiometry, is_calibrated
+from .result import AreaResult, Coverage, Surroundings
 from .tile import TileResult
+from .unseen import observed_around, polygons_of, unseen_row, unseen_rows
 
 Array = np.ndarray[Any, Any]
-_SURROUNDINGS_PX = 3
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Pixels of one area under one pipeline: expected = observed + not observed + failed."""
-
-    expected_px: int
-    observed_px: int
-    failed_px: int
-
-    @property
-    def not_observed_px(self) -> int:
-        """Pixels that were read but not seen clearly in both dates."""
-        return self.expected_px - self.observed_px - self.failed_px
-
-    @property
-    def observed_share(self) -> float:
-        """Share of the area that was really seen, 4 decimals."""
-        return round(self.observed_px / self.expected_px, 4) if self.expected_px else 0.0
-
-
-@dataclass(frozen=True)
-class AreaResult:
-    """All that is published of one area under one pipeline; geometries are in the output CRS.
-
-    Parameters
-    ----------
-    area
-        In the output CRS.
-    pipeline
-        None where the area had no scenes at all.
-    comparison, fit
-        None where no pair could be compared.
-    coverage
-        Pixel accounting; zero pixels where there was no grid.
-    patches, roads
-        Rows of the layers `patch` and `patch_road`.
-    unseen
-        Rows of the layer `not_observed`.
-    note
-        Code and finding where the area could not be compared.
-    """
-
-    area: Area
-    pipeline: Pipeline | None
-    comparison: Comparison | None
-    fit: Fit | None
-    coverage: Coverage
-    patches: tuple[Mapping[str, Any], ...] = ()
-    roads: tuple[Mapping[str, Any], ...] = ()
-    unseen: tuple[Mapping[str, Any], ...] = ()
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What patches are laid over, all in the output CRS.
-
-    Parameters
-    ----------
-    crs
-        The output CRS.
-    allowed
-        Datums that may be taken as equal.
-    areas
-        All areas, for overlaps.
-    carriers
-        What was there before, if given.
-    """
-
-    crs: CRS
-    allowed: frozenset[str]
-    areas: tuple[Area, ...]
-    carriers: Carriers | None = None
 
 
 def assemble(
@@ -120,6 +46,7 @@ def assemble(
     fit: Fit,
     tiles: Sequence[TileResult],
     failed: Sequence[Window],
+    looks: Sequence[Looked],
     surroundings: Surroundings,
 ) -> AreaResult:
     """Join the tiles of one comparison into rows.
@@ -132,6 +59,8 @@ def assemble(
         Results of the tiles that went well, in any order.
     failed
         Tiles that did not.
+    looks
+        What the second look says of each of `pixel_patches`, in their order.
     surroundings
         Other areas and carriers.
     """
@@ -145,8 +74,11 @@ def assemble(
     )
     if coverage.not_observed_px != int((unseen[:, 2] - unseen[:, 1]).sum()):
         raise AssertionError(f"{area.area_id}: unseen runs and counted pixels disagree")
-    patches = _pixel_patches(comparison, tiles)
-    rows, roads = _patch_rows(comparison, fit, patches, unseen, area, surroundings)
+    patches = pixel_patches(comparison, tiles)
+    candidates = _Candidates(patches, looks, *_outlined(comparison, patches, area, surroundings))
+    kept = candidates.where(lambda look: look.reason is None)
+    rows, roads = _patch_rows(comparison, fit, kept, unseen, area, surroundings)
+    aside = candidates.where(lambda look: look.reason is not None)
     return AreaResult(
         area,
         comparison.pipeline,
@@ -155,14 +87,15 @@ def assemble(
         coverage,
         tuple(rows),
         tuple(roads),
-        tuple(_unseen_rows(comparison, unseen, failed, area, surroundings)),
+        tuple(_suppressed_rows(comparison, aside, area, surroundings)),
+        tuple(unseen_rows(comparison, unseen, failed, area, surroundings)),
     )
 
 
 def not_compared(area: Area, pipeline: Pipeline | None, note: str, surroundings: Surroundings) -> AreaResult:
     """Return the result of an area that could not be compared: wholly not observed, with the reason."""
     placed = area.in_crs(surroundings.crs, surroundings.allowed)
-    row = _unseen_row(placed, pipeline, NotObserved.NO_PAIR, placed.geometry, surroundings.crs)
+    row = unseen_row(placed, pipeline, NotObserved.NO_PAIR, placed.geometry, surroundings.crs)
     return AreaResult(placed, pipeline, None, None, Coverage(0, 0, 0), unseen=(row,), note=note)
 
 
@@ -172,7 +105,8 @@ def _inside_px(comparison: Comparison, tile: Window) -> int:
     return sum(int(burn(geometry, grid.cropped(part)).sum()) for part in parts if part is not None)
 
 
-def _pixel_patches(comparison: Comparison, tiles: Sequence[TileResult]) -> list[PixelPatch]:
+def pixel_patches(comparison: Comparison, tiles: Sequence[TileResult]) -> list[PixelPatch]:
+    """Return the candidates of a comparison: flagged runs of all tiles, joined, in a fixed order."""
     bands = len(feature_radiometry(comparison, comparison.before)[0])
     runs = np.concatenate([np.empty((0, 3), np.int32), *(t.blocks.runs for t in tiles)])
     sums = np.concatenate([np.empty((0, 3 + 2 * bands), np.int64), *(t.blocks.sums for t in tiles)])
@@ -183,22 +117,49 @@ def _pixel_patches(comparison: Comparison, tiles: Sequence[TileResult]) -> list[
     return patches_from_runs(runs, sums, min_strong_px=pipeline.detect.min_strong_px, min_px=min_px)
 
 
+class _Candidates(NamedTuple):
+    """Candidates with what is known of each; all of one length."""
+
+    patches: Sequence[PixelPatch]
+    looks: Sequence[Looked]
+    outlines: Sequence[BaseGeometry]
+    placed: Sequence[MultiPolygon]
+
+    def where(self, holds: Callable[[Looked], bool]) -> _Candidates:
+        chosen = [i for i, look in enumerate(self.looks) if holds(look)]
+        return _Candidates(
+            [self.patches[i] for i in chosen],
+            [self.looks[i] for i in chosen],
+            [self.outlines[i] for i in chosen],
+            [self.placed[i] for i in chosen],
+        )
+
+
+def _outlined(
+    comparison: Comparison, patches: Sequence[PixelPatch], area: Area, surroundings: Surroundings
+) -> tuple[list[BaseGeometry], list[MultiPolygon]]:
+    """Outlines on the grid, and simplified ones in the output CRS, cut to the area; neighbours share their edges."""
+    grid, rules = comparison.grid, comparison.pipeline.patches
+    outlines = [polygon_of(p, grid, max_hole_m2=rules.max_hole_m2) for p in patches]
+    simple = simplified(outlines, tolerance=rules.simplify_px * max(grid.pixel_size))
+    return outlines, _placed(simple, grid, area, surroundings)
+
+
 def _patch_rows(
     comparison: Comparison,
     fit: Fit,
-    patches: list[PixelPatch],
+    candidates: _Candidates,
     unseen: Array,
     area: Area,
     surroundings: Surroundings,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    grid, rules = comparison.grid, comparison.pipeline.patches
-    outlines = [polygon_of(p, grid, max_hole_m2=rules.max_hole_m2) for p in patches]
-    placed = _placed(simplified(outlines, tolerance=rules.simplify_px * max(grid.pixel_size)), grid, area, surroundings)
+    rules = comparison.pipeline.patches
     unseen = unseen[np.argsort(unseen[:, 0], kind="stable")]
     rows, lines = [], []
-    for patch, outline, geometry in zip(patches, outlines, placed, strict=True):
+    carriers = _carriers(candidates.placed, surroundings)
+    for patch, look, outline, geometry, carrier in zip(*candidates, carriers, strict=True):
         area_m2 = geodesic_area_m2(geometry, surroundings.crs)
-        evidence, line = _evidence(comparison, patch, outline, area_m2)
+        evidence, line = _evidence(comparison, fit, patch, look, outline, area_m2, carrier)
         named = name_activity(evidence, comparison.pipeline.activity)
         if area_m2 < smallest_area_m2(named.activity, rules.min_area_m2):
             continue
@@ -209,12 +170,19 @@ def _patch_rows(
                 "activity_code": str(named.activity),
                 "activity_zh": named.activity.zh,
                 "activity_en": named.activity.en,
+                "energy": named.energy and str(named.energy),
+                "act": named.act and str(named.act),
+                "natural": named.natural and str(named.natural),
+                "natural_zh": named.natural and named.natural.zh,
+                "natural_en": named.natural and named.natural.en,
                 "confidence": named.confidence,
                 "reasons": "; ".join(named.reasons),
+                **_stage(look),
+                "carrier": carrier,
                 "change_code": None,
                 "area_ha": round(area_m2 / 1e4, 4),
                 "strength": strength_of(patch),
-                "observed_share": _observed_around(patch, unseen),
+                "observed_share": observed_around(patch, unseen),
                 "shift_px": fit.shift_px,
                 "spectrum_before": json.dumps(evidence.before),
                 "spectrum_after": json.dumps(evidence.after),
@@ -230,6 +198,41 @@ def _patch_rows(
     ]
 
 
+def _stage(look: Looked) -> dict[str, Any]:
+    return {
+        "stage": str(look.stage),
+        "stage_zh": look.stage.zh,
+        "stage_en": look.stage.en,
+        "time_facts": "; ".join(look.facts) or None,
+    }
+
+
+def _suppressed_rows(
+    comparison: Comparison, candidates: _Candidates, area: Area, surroundings: Surroundings
+) -> list[dict[str, Any]]:
+    """What looked like a change and is none: with the reason, where anyone can check it."""
+    rows = []
+    for patch, look, _, geometry in zip(*candidates, strict=True):
+        area_m2 = geodesic_area_m2(geometry, surroundings.crs)
+        if look.reason is None or area_m2 < comparison.pipeline.patches.min_area_m2.default:
+            continue
+        rows.append(
+            _identity(comparison, patch)
+            | _labels(comparison, area)
+            | {
+                "reason": str(look.reason),
+                "reason_zh": look.reason.zh,
+                "reason_en": look.reason.en,
+                "facts": "; ".join(look.facts),
+                "stage": str(look.stage),
+                "area_ha": round(area_m2 / 1e4, 4),
+                "strength": strength_of(patch),
+                "geometry": geometry,
+            }
+        )
+    return rows
+
+
 def _placed(shapes: list[BaseGeometry], grid: Grid, area: Area, surroundings: Surroundings) -> list[MultiPolygon]:
     """Outlines in the output CRS, cut to the area."""
     if not shapes:
@@ -239,18 +242,39 @@ def _placed(shapes: list[BaseGeometry], grid: Grid, area: Area, surroundings: Su
     shapely.prepare(area.geometry)
     whole = shapely.covers(area.geometry, moved)
     cut = [m if w else shapely.intersection(m, area.geometry) for m, w in zip(moved, whole, strict=True)]
-    return [_polygons(geometry) for geometry in cut]
+    return [polygons_of(geometry) for geometry in cut]
 
 
 def _evidence(
-    comparison: Comparison, patch: PixelPatch, outline: BaseGeometry, area_m2: float
+    comparison: Comparison,
+    fit: Fit,
+    patch: PixelPatch,
+    look: Looked,
+    outline: BaseGeometry,
+    area_m2: float,
+    carrier: str | None,
 ) -> tuple[Evidence, BaseGeometry | None]:
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
     length, width, rectangularity, line = shape_of(patch, outline, comparison.grid)
     before = mean_spectrum(patch, names, radiometry_b, after=False)
     after = mean_spectrum(patch, names, radiometry_a, after=True)
-    return Evidence(before, after, area_m2, length, width, rectangularity, comparison.grid.pixel_m), line
+    evidence = Evidence(
+        before,
+        after,
+        area_m2,
+        length,
+        width,
+        rectangularity,
+        comparison.grid.pixel_m,
+        straightness=straightness_of(outline, comparison.grid),
+        context=look.context,
+        carrier=Carrier.named(carrier) if carrier else None,
+        reflectance=is_calibrated(comparison),
+        dark_before=fit.dark_before,
+        dark_after=fit.dark_after,
+    )
+    return evidence, line
 
 
 def _labels(comparison: Comparison, area: Area) -> dict[str, Any]:
@@ -313,71 +337,22 @@ def _identity(comparison: Comparison, patch: PixelPatch) -> dict[str, Any]:
     return {"patch_id": f"{comparison.period}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
 
 
+def _carriers(geometries: Sequence[BaseGeometry], surroundings: Surroundings) -> list[str | None]:
+    """What was there before, by the largest share under each patch; None where no layer was given."""
+    if surroundings.carriers is None:
+        return [None] * len(geometries)
+    return [majority(share) for share in overlap_shares_of(geometries, surroundings.carriers.parts, surroundings.crs)]
+
+
 def _overlaps(rows: Sequence[Mapping[str, Any]], area: Area, surroundings: Surroundings) -> list[dict[str, Any]]:
-    """Shares of areas, zones and carriers under each patch."""
+    """Shares of areas and zones under each patch."""
     crs, geometries = surroundings.crs, [row["geometry"] for row in rows]
     areas = overlap_shares_of(geometries, [(other.area_id, other.geometry) for other in surroundings.areas], crs)
     zones = overlap_shares_of(geometries, [(zone.zone, zone.geometry) for zone in area.zones], crs)
-    carriers: list[str | None] = [None] * len(rows)
-    if surroundings.carriers is not None:
-        carriers = [majority(share) for share in overlap_shares_of(geometries, surroundings.carriers.parts, crs)]
     return [
         {
             "area_shares": json.dumps(a, ensure_ascii=False),
             "zone_shares": json.dumps(z, ensure_ascii=False),
-            "carrier": carrier,
         }
-        for a, z, carrier in zip(areas, zones, carriers, strict=True)
+        for a, z in zip(areas, zones, strict=True)
     ]
-
-
-def _observed_around(patch: PixelPatch, unseen: Array) -> float:
-    """Share of the patch's frame, grown by a few pixels, that was not hidden: a low one means it may go on unseen."""
-    window = patch.window.padded(_SURROUNDINGS_PX)
-    first, last = np.searchsorted(unseen[:, 0], (window.row0, window.row1))
-    part = unseen[first:last]
-    hidden = np.clip(np.minimum(part[:, 2], window.col1) - np.maximum(part[:, 1], window.col0), 0, None).sum()
-    return round(1 - float(hidden) / math.prod(window.shape), 4)
-
-
-def _unseen_rows(
-    comparison: Comparison,
-    unseen: Array,
-    failed: Sequence[Window],
-    area: Area,
-    surroundings: Surroundings,
-) -> list[dict[str, Any]]:
-    grid, crs, allowed = comparison.grid, surroundings.crs, surroundings.allowed
-    rows = []
-    for state, reason in ((State.MASKED, NotObserved.MASKED), (State.NO_DATA, NotObserved.NO_DATA)):
-        runs = unseen[unseen[:, 3] == state]
-        if len(runs):
-            outline = transformed(outline_of_runs(runs, grid), grid.crs, crs, allowed)
-            rows.append(_unseen_row(area, comparison.pipeline, reason, outline, crs))
-    if failed:
-        tiles = shapely.union_all([shapely.box(*grid.window_bounds(tile)) for tile in failed])
-        placed = transformed(tiles, grid.crs, crs, allowed)
-        outline = shapely.intersection(placed, area.geometry)
-        rows.append(_unseen_row(area, comparison.pipeline, NotObserved.FAILED, outline, crs))
-    return rows
-
-
-def _unseen_row(
-    area: Area, pipeline: Pipeline | None, reason: NotObserved, geometry: BaseGeometry, crs: CRS
-) -> dict[str, Any]:
-    polygons = _polygons(geometry)
-    return {
-        "area_id": area.area_id,
-        "pipeline": pipeline.name if pipeline else None,
-        "reason": str(reason),
-        "reason_zh": reason.zh,
-        "reason_en": reason.en,
-        "area_ha": round(geodesic_area_m2(polygons, crs) / 1e4, 4),
-        "geometry": polygons,
-    }
-
-
-def _polygons(geometry: BaseGeometry) -> MultiPolygon:
-    parts = [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon" and not p.is_empty]
-    parts += [q for p in shapely.get_parts(geometry) if p.geom_type == "MultiPolygon" for q in p.geoms]
-    return MultiPolygon(parts)

@@ -8,23 +8,37 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import shapely
 
 from ..codes import State
-from ..detect import METHODS, WINDOWED, LinearScore, PairBlock, Thresholds, fit_thresholds, sample_score
-from ..errors import PairError, SceneError
+from ..detect import (
+    METHODS,
+    WINDOWED,
+    LinearScore,
+    PairBlock,
+    Thresholds,
+    WaterTurn,
+    fit_thresholds,
+    fit_water_turn,
+    sample_score,
+)
+from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
-from ..prepare import PairShift, WindowShift, pair_shift, window_shift
+from ..patches import dark_levels
+from ..prepare import PairShift
 from ..raster import GridReader, burn
 from .pair import Comparison
-from .pixels import NO_SHIFT, feature_radiometry, physical_block, read_pair
+from .pixels import NO_SHIFT, feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
+from .shift import measure_shift, refuse_residual, shift_to_apply
+from .witness import Witness, fit_witnesses
 
 Array = np.ndarray[Any, Any]
+_DARK_QUANTILE = 0.005
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,14 @@ class Fit:
         for a method that looks at surroundings.
     windowed
         Fit of such a method, as plain numbers by name.
+    parts
+        Of a comparison that joins several sensors: the fit of each.
+    earlier, others
+        Further dates that bear witness.
+    dark_before, dark_after
+        Of pictures that are not surface reflectance: dark level by role, which air and sensor add.
+    water
+        Levels that tell water from land in both dates; None where the bands or the scene do not tell.
     sample_px
         Usable pixels of the sample.
     """
@@ -55,6 +77,12 @@ class Fit:
     thresholds: Thresholds | None
     sample_px: int
     windowed: Mapping[str, Any] | None = None
+    parts: tuple[Fit, ...] = ()
+    earlier: tuple[Witness, ...] = ()
+    others: tuple[Witness, ...] = ()
+    dark_before: Mapping[str, float] = field(default_factory=dict)
+    dark_after: Mapping[str, float] = field(default_factory=dict)
+    water: WaterTurn | None = None
 
     @property
     def shift_px(self) -> float | None:
@@ -69,22 +97,59 @@ class Fit:
     @classmethod
     def from_json(cls, text: str) -> Fit:
         """Return the fit that `to_json` wrote."""
-        d = json.loads(text)
-        score = d["score"]
-        if score is not None:
-            for key in ("before_weights", "after_weights"):
-                score[key] = tuple(tuple(row) for row in score[key])
-            for key in ("constant", "inverse_variance", "correlation"):
-                score[key] = tuple(score[key])
+        return cls._from_plain(json.loads(text))
+
+    @classmethod
+    def _from_plain(cls, d: dict[str, Any]) -> Fit:
         return cls(
             measured=PairShift(*d["measured"]) if d["measured"] else None,
             applied_px=(d["applied_px"][0], d["applied_px"][1]),
             residual=PairShift(*d["residual"]) if d["residual"] else None,
-            score=LinearScore(**score) if score else None,
+            score=_score_from(d["score"]),
             thresholds=Thresholds(**d["thresholds"]) if d["thresholds"] else None,
             sample_px=d["sample_px"],
             windowed=d["windowed"],
+            parts=tuple(cls._from_plain(part) for part in d["parts"]),
+            earlier=tuple(_witness_from(w) for w in d["earlier"]),
+            others=tuple(_witness_from(w) for w in d["others"]),
+            dark_before=d["dark_before"],
+            dark_after=d["dark_after"],
+            water=WaterTurn(**{k: tuple(v) for k, v in d["water"].items()}) if d["water"] else None,
         )
+
+
+def _dark(comparison: Comparison, values: Array) -> dict[str, float]:
+    """Dark level by role of a sample ``(band, n)``; none where the numbers are reflectance or backscatter."""
+    if is_calibrated(comparison) or is_radar(comparison):
+        return {}
+    levels = dark_levels(values, np.ones(values.shape[1], bool), quantile=_DARK_QUANTILE)
+    return dict(zip(comparison.roles, levels, strict=False))
+
+
+def _water(comparison: Comparison, before: Array, after: Array) -> WaterTurn | None:
+    water = comparison.pipeline.detect.water
+    return fit_water_turn(
+        before,
+        after,
+        comparison.roles,
+        wet_share=water.wet_share,
+        dry_share=water.dry_share,
+        least_range=water.least_range,
+    )
+
+
+def _score_from(d: dict[str, Any] | None) -> LinearScore | None:
+    if d is None:
+        return None
+    rows = {key: tuple(tuple(row) for row in d[key]) for key in ("before_weights", "after_weights")}
+    lists = {key: tuple(d[key]) for key in ("constant", "inverse_variance", "correlation")}
+    return LinearScore(**(d | rows | lists))
+
+
+def _witness_from(d: dict[str, Any]) -> Witness:
+    limits = d["thresholds"]
+    shift = d["applied_px"][0], d["applied_px"][1]
+    return Witness(d["day"], shift, _score_from(d["score"]), Thresholds(**limits) if limits else None)
 
 
 def fit_comparison(comparison: Comparison) -> Fit:
@@ -97,16 +162,20 @@ def fit_comparison(comparison: Comparison) -> Fit:
     SceneError
         Where no block of the lattice can be read.
     """
+    if comparison.parts:
+        parts = tuple(fit_comparison(part) for part in comparison.parts)
+        return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
     with GridReader(comparison.grid) as reader:
-        measured = _measure_shift(reader, comparison, blocks, NO_SHIFT)
-        applied = _shift_to_apply(comparison, measured)
-        residual = measured if applied == NO_SHIFT else _measure_shift(reader, comparison, blocks, applied)
-        _refuse_residual(comparison, residual)
+        measured = measure_shift(reader, comparison, blocks, NO_SHIFT)
+        applied = shift_to_apply(comparison, measured)
+        residual = measured if applied == NO_SHIFT else measure_shift(reader, comparison, blocks, applied)
+        refuse_residual(comparison, residual)
         if comparison.pipeline.detect.method in WINDOWED:
-            windowed, count = _fit_windowed(reader, comparison, blocks, applied)
-            return Fit(measured, applied, residual, None, None, count, windowed)
-        before, after = _sample(reader, comparison, blocks, applied)
+            made = _fit_windowed(reader, comparison, blocks, applied)
+            return replace(made, measured=measured, applied_px=applied, residual=residual)
+        before, after, stride = _sample(reader, comparison, blocks, applied)
+        earlier, others = fit_witnesses(reader, comparison, blocks, applied, sample_px=stride)
     count = before.shape[1]
     if count < comparison.pipeline.prepare.min_valid_px:
         return Fit(measured, applied, residual, None, None, count)
@@ -118,14 +187,36 @@ def fit_comparison(comparison: Comparison) -> Fit:
     thresholds = fit_thresholds(
         score, variates=len(fitted.constant), weak_sigma=detect.weak_sigma, strong_sigma=detect.strong_sigma
     )
-    return Fit(measured, applied, residual, fitted, thresholds, count)
+    dark = (_dark(comparison, before), _dark(comparison, after))
+    water = _water(comparison, before, after)
+    return Fit(measured, applied, residual, fitted, thresholds, count, None, (), earlier, others, *dark, water)
 
 
 def _fit_windowed(
     reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
-) -> tuple[Mapping[str, Any] | None, int]:
-    """Fit a method that looks at surroundings on whole blocks; None where too few pixels are usable."""
+) -> Fit:
+    """Fit a method that looks at surroundings on whole blocks; nothing is fitted where too few pixels are usable."""
     detect = comparison.pipeline.detect
+    found = _physical_blocks(reader, comparison, blocks, shift_px)
+    count = sum(int(block.valid.sum()) for block in found)
+    nothing = Fit(None, shift_px, None, None, None, count)
+    if count < comparison.pipeline.prepare.min_valid_px:
+        return nothing
+    method = WINDOWED[detect.method]
+    made = replace(nothing, windowed=dataclasses.asdict(method.fit(found, **detect.numbers())))
+    if is_radar(comparison):
+        return made
+    samples = [np.concatenate([b[date][:, b.valid] for b in found], axis=1) for date in (0, 1)]
+    stride = _stride(comparison, count)
+    earlier, others = fit_witnesses(reader, comparison, blocks, shift_px, sample_px=stride)
+    before, after = (_dark(comparison, sample) for sample in samples)
+    water = _water(comparison, *samples)
+    return replace(made, earlier=earlier, others=others, dark_before=before, dark_after=after, water=water)
+
+
+def _physical_blocks(
+    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
+) -> list[PairBlock]:
     found: list[PairBlock] = []
     unreadable: list[SceneError] = []
     for block in blocks:
@@ -133,6 +224,7 @@ def _fit_windowed(
         try:
             pair = read_pair(reader, comparison, block, shift_px=shift_px, inside=inside)
         except SceneError as error:
+            # The tile that holds the block will say so; the area is fitted on the others.
             unreadable.append(error)
             continue
         physical = physical_block(comparison, pair)
@@ -140,11 +232,7 @@ def _fit_windowed(
             found.append(physical)
     if len(unreadable) == len(blocks):
         raise unreadable[0]
-    count = sum(int(block.valid.sum()) for block in found)
-    if count < comparison.pipeline.prepare.min_valid_px:
-        return None, count
-    method = WINDOWED[detect.method]
-    return dataclasses.asdict(method.fit(found, **detect.numbers())), count
+    return found
 
 
 def area_blocks(comparison: Comparison, window: Window | None = None) -> list[Window]:
@@ -168,77 +256,14 @@ def lattice_blocks(comparison: Comparison) -> list[Window]:
         step -= 1
 
 
-def _measure_shift(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
-) -> PairShift | None:
-    align = comparison.pipeline.align
-    windows = [w for block in blocks for w in _sub_windows(block, align.window_px)]
-    step = max(1, len(windows) // align.max_windows)
-    shifts = [_shift_of(reader, comparison, w, shift_px) for w in windows[::step]]
-    believed = [s for s in shifts if s is not None]
-    return pair_shift(believed, min_peak=align.min_peak, max_shift_px=align.max_shift_px)
-
-
-def _sub_windows(block: Window, side: int) -> Iterator[Window]:
-    for row in range(block.row0, block.row1 - side + 1, side):
-        for col in range(block.col0, block.col1 - side + 1, side):
-            yield Window(row, col, row + side, col + side)
-
-
-def _shift_of(
-    reader: GridReader, comparison: Comparison, window: Window, shift_px: tuple[float, float]
-) -> WindowShift | None:
-    align = comparison.pipeline.align
-    role = align.band if align.band in comparison.roles else comparison.roles[0]
-    try:
-        # All bands, not one: the sample reads the same blocks again, and finds them decoded.
-        pair = read_pair(reader, comparison, window, shift_px=shift_px, inside=None, features=False)
-    except SceneError:
-        return None
-    valid = pair.state == State.USABLE
-    if pair.before is None or pair.after is None or valid.mean() < align.min_valid_share:
-        return None
-    number = comparison.roles.index(role)
-    before, after = pair.before[number], pair.after[number]
-    for values, fill in zip((before, after), pair.fills, strict=True):
-        if fill is not None:
-            valid &= values != fill
-    return window_shift(before.astype(np.float64), after.astype(np.float64), valid)
-
-
-def _shift_to_apply(comparison: Comparison, measured: PairShift | None) -> tuple[float, float]:
-    align = comparison.pipeline.align
-    if measured is None or measured.length_px < align.apply_from_px:
-        return NO_SHIFT
-    if measured.length_px > align.max_shift_px:
-        raise PairError(
-            "SHIFT_TOO_LARGE",
-            comparison.area.area_id,
-            f"the dates lie {measured.length_px:.2f} px apart ({comparison.before.scene_ids} | {comparison.after.scene_ids})",
-            f"at most {align.max_shift_px} px are corrected; register the scenes anew",
-        )
-    return measured.row_px, measured.col_px
-
-
-def _refuse_residual(comparison: Comparison, residual: PairShift | None) -> None:
-    limit = comparison.pipeline.align.max_residual_px
-    if residual is not None and residual.length_px > limit:
-        raise PairError(
-            "RESIDUAL_TOO_LARGE",
-            comparison.area.area_id,
-            f"{residual.length_px:.2f} px are left after alignment",
-            f"at most {limit} px are accepted; the images are distorted against one another",
-        )
-
-
 def _sample(
     reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
-) -> tuple[Array, Array]:
-    """Reflectances (float64, band × n) of usable pixels on a fixed pixel lattice."""
+) -> tuple[Array, Array, int]:
+    """Reflectances (float64, band × n) of usable pixels on a fixed pixel lattice, and its stride."""
     grid, geometry = comparison.grid, comparison.area.geometry
     insides = [burn(geometry, grid.cropped(block)) for block in blocks]
     total = sum(int(inside.sum()) for inside in insides)
-    stride = max(1, math.ceil(math.sqrt(total / comparison.pipeline.detect.sample_px)))
+    stride = _stride(comparison, total)
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
     columns: tuple[list[Array], list[Array]] = ([], [])
@@ -267,4 +292,8 @@ def _sample(
         raise unreadable[0]
     empty = np.empty((len(names), 0))
     before, after = (np.concatenate([empty, *column], axis=1) for column in columns)
-    return before, after
+    return before, after, stride
+
+
+def _stride(comparison: Comparison, pixels: int) -> int:
+    return max(1, math.ceil(math.sqrt(pixels / comparison.pipeline.detect.sample_px)))

@@ -11,8 +11,11 @@ from ..codes import State
 from ..detect import PairBlock
 from ..grid import Window
 from ..prepare import (
+    DECIBEL_SCALE,
     FEATURE_SCALE,
+    NO_DECIBEL,
     alpha_state,
+    decibel_features,
     edges_off,
     fill_state,
     pair_state,
@@ -21,10 +24,11 @@ from ..prepare import (
     texture_features,
 )
 from ..raster import GridReader, Pixels
-from ..scenes import QualityKind, Scene
+from ..scenes import RADAR_UNITS, QualityKind, Scene, Unit
 
 if TYPE_CHECKING:
-    from .pair import Comparison, DateGroup
+    from .choice import DateGroup
+    from .pair import Comparison
 
 Array = np.ndarray[Any, Any]
 NO_SHIFT = (0.0, 0.0)
@@ -94,6 +98,7 @@ def read_pair(
     shift_px: tuple[float, float],
     inside: Array | None,
     features: bool = True,
+    before_shift_px: tuple[float, float] = NO_SHIFT,
 ) -> PairPixels:
     """Read both dates over `window` and say which pixels may be compared.
 
@@ -111,15 +116,18 @@ def read_pair(
         Bool ``(row, col)``: pixels of the area; None for all.
     features
         Apply the feature step of the pipeline's method.
+    before_shift_px
+        Displacement of the before date, where that is not the date the grid follows.
     """
     roles = comparison.roles
     pipeline = comparison.pipeline
     textured = features and pipeline.detect.method == "rgb_texture"
+    radar = features and is_radar(comparison)
     spread = pipeline.detect.texture_px // 2 if textured else 0
     # A texture window must not reach into what is not there.
     reach = _Reach(spread, max(pipeline.prepare.erode_px, spread))
     clear = pipeline.prepare.clear_scl
-    dates = ((comparison.before, NO_SHIFT), (comparison.after, shift_px))
+    dates = ((comparison.before, before_shift_px), (comparison.after, shift_px))
     looks = [_DateReader(reader, group, roles, window, reach, shift, clear) for group, shift in dates]
     quick = [look.quick_state() for look in looks]
     if quick[0] is not None and quick[1] is not None:
@@ -127,11 +135,42 @@ def read_pair(
         if not (state == State.USABLE).any():
             return PairPixels(None, None, state, (None, None))
     (before, state_b), (after, state_a) = (look.values_and_state(fold_fill=textured) for look in looks)
-    fills = tuple(None if textured else group.scenes[0].bands[0].layer.fill for group, _ in dates)
+    fills = [None if textured else group.scenes[0].bands[0].layer.fill for group, _ in dates]
+    if radar:
+        before, after = (
+            _decibel(values, fill, group, roles)
+            for values, fill, (group, _) in zip((before, after), fills, dates, strict=True)
+        )
+        fills = [NO_DECIBEL, NO_DECIBEL]
     if textured:
         side = pipeline.detect.texture_px
         before, after = texture_features(before, side_px=side), texture_features(after, side_px=side)
     return PairPixels(before, after, pair_state(state_b, state_a, inside), (fills[0], fills[1]))
+
+
+def is_radar(comparison: Comparison) -> bool:
+    """Tell whether the comparison is of radar backscatter, by the unit of its bands."""
+    return comparison.before.unit_of(comparison.roles[0]) in RADAR_UNITS
+
+
+def is_calibrated(comparison: Comparison) -> bool:
+    """Tell whether both dates are surface reflectance, so that levels mean the same everywhere."""
+    units = {group.unit_of(role) for group in (comparison.before, comparison.after) for role in comparison.roles}
+    return units == {Unit.REFLECTANCE}
+
+
+# Amplitudes below one count, and backscatter below the noise of any sensor.
+_FLOOR_DB = {Unit.AMPLITUDE: 0.0, Unit.POWER: -40.0, Unit.DECIBEL: -60.0}
+_POWER_FACTOR = {Unit.AMPLITUDE: 20.0, Unit.POWER: 10.0, Unit.DECIBEL: 0.0}
+
+
+def _decibel(values: Array, fill: float | None, group: DateGroup, roles: Sequence[str]) -> Array:
+    scale, offset = np.array(group.radiometry(roles)).T
+    units = [group.unit_of(role) for role in roles]
+    factors = np.array([_POWER_FACTOR[unit] for unit in units])
+    return decibel_features(
+        values, fill, scale=scale, offset=offset, power_factor=factors, floor_db=_FLOOR_DB[units[0]]
+    )
 
 
 def feature_radiometry(
@@ -139,6 +178,8 @@ def feature_radiometry(
 ) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
     """Return names and (scale, offset) of what `read_pair` gives for a date: bands, or features in their integers."""
     radiometry = group.radiometry(comparison.roles)
+    if is_radar(comparison):
+        return comparison.roles, tuple((1 / DECIBEL_SCALE, 0.0) for _ in comparison.roles)
     if comparison.pipeline.detect.method != "rgb_texture":
         return comparison.roles, radiometry
     factor = FEATURE_SCALE if group.scenes[0].bands[0].layer.dtype == "uint8" else 1
@@ -146,22 +187,28 @@ def feature_radiometry(
     return (*comparison.roles, "texture"), (*scaled, (scaled[0][0], 0.0))
 
 
-def physical_block(comparison: Comparison, pair: PairPixels) -> PairBlock | None:
-    """Return the pair in physical units, fill taken out; None where no pixel is usable in both dates."""
+def physical_block(comparison: Comparison, pair: PairPixels, *, features: bool = True) -> PairBlock | None:
+    """Return the pair in physical units, fill taken out; None where no pixel is usable in both dates.
+
+    Parameters
+    ----------
+    comparison, pair
+        What was read, and of what.
+    features
+        Whether it was read with the feature step of the pipeline's method.
+    """
     if pair.before is None or pair.after is None:
         return None
     valid = pair.state == State.USABLE
     dates = []
-    for values, fill, group in zip((pair.before, pair.after), pair.fills, _groups(comparison), strict=True):
+    groups = comparison.before, comparison.after
+    for values, fill, group in zip((pair.before, pair.after), pair.fills, groups, strict=True):
         if fill is not None:
             valid &= (values != fill).all(axis=0)
-        scale, offset = np.array(feature_radiometry(comparison, group)[1], np.float32).T
+        radiometry = feature_radiometry(comparison, group)[1] if features else group.radiometry(comparison.roles)
+        scale, offset = np.array(radiometry, np.float32).T
         dates.append(values.astype(np.float32) * scale[:, None, None] + offset[:, None, None])
     return PairBlock(dates[0], dates[1], valid)
-
-
-def _groups(comparison: Comparison) -> tuple[DateGroup, DateGroup]:
-    return comparison.before, comparison.after
 
 
 class _DateReader:

@@ -20,8 +20,9 @@ from ..errors import BoundaryError, ConfigError, EcowatchError, SceneError
 from ..grid import BLOCK_PX
 from ..scenes import Quarantined, Scene, find_scenes
 from ..settings import Cluster, Pipeline, Review, load
+from .choice import footprint
 from .fit import area_blocks
-from .pair import Comparison, code_digest, compare, footprint
+from .pair import Comparison, code_digest, compare, joined
 from .tile import Task
 
 # Raw megabytes that one worker decodes and scores per second, as measured on DEFLATE-compressed GeoTIFF; JPEG 2000 is slower.
@@ -208,9 +209,25 @@ def _compared(
             f"none of its {len(areas)} areas overlaps any of the {sum(map(len, by_pipeline.values()))} scenes",
             "check the CRS of both and the order of the axes",
         )
+    comparisons += _joined(review, comparisons, allowed)
     seen = {c.area.area_id for c in comparisons} | {u.area.area_id for u in unpaired}
     unpaired += [Unpaired(a, None, "NO_PAIR", "no scene overlaps the area") for a in areas if a.area_id not in seen]
     return tuple(comparisons), tuple(unpaired)
+
+
+def _joined(review: Review, comparisons: Sequence[Comparison], allowed: frozenset[str]) -> list[Comparison]:
+    """For every area that has all that a joining pipeline joins, one comparison more."""
+    found = {(c.area.area_id, c.pipeline.name): c for c in comparisons}
+    made = []
+    for name in review.joined:
+        pipeline = load(Pipeline, review.pipelines / f"{name}.toml")
+        if not pipeline.joins:
+            raise ConfigError("NOTHING_JOINED", name, "its 'joins' is empty", "name the pipelines it joins")
+        for area_id in sorted({area for area, _ in found}):
+            parts = [found.get((area_id, part)) for part in pipeline.joins]
+            if all(parts):
+                made.append(joined([part for part in parts if part is not None], pipeline, allowed))
+    return made
 
 
 def planned_tasks(plan: Plan, cluster: Cluster) -> list[PlannedTask]:

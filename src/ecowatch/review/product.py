@@ -18,7 +18,7 @@ from pyproj import CRS
 from ..atomic import replacing
 from ..errors import StorageError
 from ..grid import geodesic_area_m2
-from .assemble import AreaResult
+from .result import AreaResult
 
 Row = Mapping[str, Any]
 
@@ -31,8 +31,17 @@ _PATCH = {
     "activity_code": _TEXT,
     "activity_zh": _TEXT,
     "activity_en": _TEXT,
+    "energy": _TEXT,
+    "act": _TEXT,
+    "natural": _TEXT,
+    "natural_zh": _TEXT,
+    "natural_en": _TEXT,
     "confidence": _REAL,
     "reasons": _TEXT,
+    "stage": _TEXT,
+    "stage_zh": _TEXT,
+    "stage_en": _TEXT,
+    "time_facts": _TEXT,
     "change_code": _TEXT,
     "area_ha": _REAL,
     "strength": _REAL,
@@ -53,6 +62,28 @@ _PATCH = {
 LAYERS: dict[str, tuple[str, dict[str, str]]] = {
     "patch": ("MultiPolygon", _PATCH),
     "patch_road": ("MultiLineString", _PATCH | {"length_m": _REAL, "width_m": _REAL}),
+    "suppressed": (
+        "MultiPolygon",
+        {
+            "patch_id": _TEXT,
+            "area_id": _TEXT,
+            "area_name": _TEXT,
+            "period": _TEXT,
+            "reason": _TEXT,
+            "reason_zh": _TEXT,
+            "reason_en": _TEXT,
+            "facts": _TEXT,
+            "stage": _TEXT,
+            "area_ha": _REAL,
+            "strength": _REAL,
+            "before_date": _TEXT,
+            "after_date": _TEXT,
+            "before_scenes": _TEXT,
+            "after_scenes": _TEXT,
+            "pipeline": _TEXT,
+            "pipeline_version": _TEXT,
+        },
+    ),
     "area_summary": (
         "MultiPolygon",
         {
@@ -71,6 +102,8 @@ LAYERS: dict[str, tuple[str, dict[str, str]]] = {
             "failed_ha": _REAL,
             "patches": _WHOLE,
             "patch_ha": _REAL,
+            "suppressed": _WHOLE,
+            "suppressed_ha": _REAL,
             "shift_measured_px": _REAL,
             "shift_px": _REAL,
             "note": _TEXT,
@@ -114,6 +147,8 @@ def summary_row(result: AreaResult, period: str, crs: CRS) -> dict[str, Any]:
         "failed_ha": failed,
         "patches": len(result.patches),
         "patch_ha": round(sum(row["area_ha"] for row in result.patches), 4),
+        "suppressed": len(result.suppressed),
+        "suppressed_ha": round(sum(row["area_ha"] for row in result.suppressed), 4),
         "shift_measured_px": round(fit.measured.length_px, 3) if fit and fit.measured else None,
         "shift_px": fit.shift_px if fit else None,
         "note": result.note or ("; ".join(result.area.notes) or None),
@@ -155,6 +190,7 @@ def write_geopackage(
     rows: dict[str, list[Row]] = {
         "patch": [row for result in results for row in result.patches],
         "patch_road": [row for result in results for row in result.roads],
+        "suppressed": [row for result in results for row in result.suppressed],
         "area_summary": [summary_row(result, period, crs) for result in results],
         "not_observed": [row for result in results for row in result.unseen],
     }

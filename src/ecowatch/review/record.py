@@ -16,14 +16,16 @@ import shapely
 from .. import __version__
 from ..areas import overlaps_between, union_area_m2
 from ..atomic import write_text
+from ..codes import Limit
 from ..grid import geodesic_area_m2
+from ..patches import limits_of
 from ..raster import gdal_version
-from .assemble import AreaResult
 from .plan import Plan
+from .result import AreaResult
 
 LIMITS = (
-    "Two dates only: a change is not yet confirmed by a third.",
-    "Blasting of reefs, extraction below water and structures smaller than about four pixels cannot be seen.",
+    "A patch of stage one_date rests on two dates only; see the columns stage and time_facts.",
+    "What looked like a change and was set aside stands in the layer suppressed, with its reason.",
     "An activity is a rule's suggestion with its reasons, not a finding of fact.",
     "Not observed is never no change: see the layer not_observed.",
 )
@@ -45,7 +47,8 @@ def software_versions() -> dict[str, str]:
 
 def provenance(plan: Plan) -> dict[str, Any]:
     """Return what both the GeoPackage and the record say of the making: inputs, pipelines, versions, limits."""
-    scenes = {s.scene_id: s.digest for c in plan.comparisons for g in (c.before, c.after) for s in g.scenes}
+    groups = [g for c in plan.comparisons for g in (c.before, c.after, *c.earlier, *c.others)]
+    scenes = {s.scene_id: s.digest for group in groups for s in group.scenes}
     pipelines = {c.pipeline.name: c.pipeline for c in plan.comparisons}
     return {
         "period": plan.review.period,
@@ -53,8 +56,14 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "pipelines": {n: {"version": p.version, "digest": p.digest()} for n, p in sorted(pipelines.items())},
         "scenes": dict(sorted(scenes.items())),
         "boundaries": {area.area_id: area.version for area in plan.areas},
-        "limits": list(LIMITS),
+        "limits": [*LIMITS, *_limits(plan)],
     }
+
+
+def _limits(plan: Plan) -> list[str]:
+    """What the images of this run cannot show, each sentence in both languages, once."""
+    told = {limit for c in plan.comparisons for limit in limits_of(c.grid.pixel_m, c.roles)}
+    return [f"{limit.en} {limit.zh}" for limit in Limit if limit in told]
 
 
 def totals(results: Sequence[AreaResult]) -> dict[str, Any]:

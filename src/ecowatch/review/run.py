@@ -19,14 +19,17 @@ from pyproj import CRS
 from ..atomic import write_text
 from ..codes import TaskStatus
 from ..errors import EcowatchError, ExitCode, StorageError, UnavailableError
+from ..patches import PixelPatch
 from ..settings import Cluster, Review
-from .assemble import AreaResult, Surroundings, assemble, not_compared
+from .assemble import assemble, not_compared, pixel_patches
 from .fit import Fit, fit_comparison
+from .look import CHUNK, NOT_LOOKED, Looked, load_looks, look_at, look_order, save_looks
 from .pair import Comparison
 from .plan import Plan, PlannedTask, make_plan, planned_tasks, slug
 from .product import write_geopackage
 from .rasters import write_rasters
 from .record import provenance, write_record
+from .result import AreaResult, Surroundings
 from .tile import Task, TileResult, process, warm_up
 
 # Dask's own setting gives every freed block back to the system at once: the pages of the next one are then faulted in
@@ -117,7 +120,9 @@ def run_review(
     with _client(cluster) as client:
         fits, failures = _fit_all(client, plan, cluster, report)
         failures += _tiles_all(client, tasks, fits, cluster, report)
-    results = _assembled(plan, tasks, fits, failures)
+        looks, unlooked = _looks_all(client, plan, tasks, fits, cluster, report)
+        failures += unlooked
+    results = _assembled(plan, tasks, fits, looks, failures)
     for leftover in plan.run_folder.glob("*"):
         # An earlier attempt at this very run that did not end well.
         leftover.unlink()
@@ -274,8 +279,63 @@ def _tiles_all(
     return sorted(failures, key=lambda f: (f.area_id, f.what))
 
 
+def _attempt_look(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path) -> str | None:
+    """Look at some candidates again in a worker and keep the result; return the error as text, if any."""
+    try:
+        save_looks(path, look_at(comparison, fit, patches))
+    except Exception as error:
+        return _as_text(error)
+    return None
+
+
+def _looks_all(
+    client: Client,
+    plan: Plan,
+    tasks: Sequence[PlannedTask],
+    fits: dict[str, Fit],
+    cluster: Cluster,
+    report: Progress,
+) -> tuple[dict[str, list[Looked]], list[TaskResult]]:
+    """Look at all candidates again; one that cannot be looked at stays, at the lowest stage, and the failure is told."""
+    jobs: list[tuple[Any, Callable[..., str | None], tuple[Any, ...]]] = []
+    chunks: list[tuple[Comparison, list[int], Path]] = []
+    looks: dict[str, list[Looked]] = {}
+    for comparison in plan.comparisons:
+        if comparison.key not in fits:
+            continue
+        patches = pixel_patches(comparison, [TileResult.load(t.path) for t in _done(tasks, comparison)])
+        looks[comparison.key] = [NOT_LOOKED] * len(patches)
+        order = look_order(patches)
+        folder = _fit_path(plan, comparison).parent
+        for numbers in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
+            own = [patches[i] for i in numbers]
+            digest = hashlib.sha256(comparison.key.encode() + b"".join(p.runs.tobytes() for p in own)).hexdigest()
+            path = folder / f"look.{digest[:20]}.json"
+            chunks.append((comparison, numbers, path))
+            if not path.exists():
+                jobs.append((comparison, _attempt_look, (comparison, fits[comparison.key], own, path)))
+    failures: list[TaskResult] = []
+    for done, (comparison, error) in enumerate(_each(client, jobs, cluster), 1):
+        report(comparison.area.area_id, "look", done, len(jobs))
+        if error is not None:
+            what = f"look {comparison.pipeline.name}"
+            failures.append(TaskResult(comparison.area.area_id, what, TaskStatus.FAILED, error))
+    for comparison, numbers, path in chunks:
+        for i, look in zip(numbers, load_looks(path) if path.exists() else [NOT_LOOKED] * len(numbers), strict=True):
+            looks[comparison.key][i] = look
+    return looks, sorted(failures, key=lambda f: (f.area_id, f.what))
+
+
+def _done(tasks: Sequence[PlannedTask], comparison: Comparison) -> list[PlannedTask]:
+    return [t for t in tasks if t.task.comparison.key == comparison.key and t.path.exists()]
+
+
 def _assembled(
-    plan: Plan, tasks: Sequence[PlannedTask], fits: dict[str, Fit], failures: Sequence[TaskResult]
+    plan: Plan,
+    tasks: Sequence[PlannedTask],
+    fits: dict[str, Fit],
+    looks: dict[str, list[Looked]],
+    failures: Sequence[TaskResult],
 ) -> tuple[AreaResult, ...]:
     crs = CRS.from_user_input(plan.review.output.crs)
     placed = tuple(area.in_crs(crs, plan.allowed) for area in plan.neighbours)
@@ -288,10 +348,10 @@ def _assembled(
             errors = [f.error for f in failures if (f.area_id, f.what) == own_fit]
             results.append(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
             continue
-        own = [t for t in tasks if t.task.comparison.key == comparison.key]
-        good = [TileResult.load(t.path) for t in own if t.path.exists()]
-        bad = [t.task.tile for t in own if not t.path.exists()]
-        results.append(assemble(comparison, fits[comparison.key], good, bad, surroundings))
+        good = [TileResult.load(t.path) for t in _done(tasks, comparison)]
+        bad = [t.task.tile for t in tasks if t.task.comparison.key == comparison.key and not t.path.exists()]
+        key = comparison.key
+        results.append(assemble(comparison, fits[key], good, bad, looks[key], surroundings))
     for lone in plan.unpaired:
         results.append(not_compared(lone.area, lone.pipeline, f"{lone.code}: {lone.finding}", surroundings))
     return tuple(sorted(results, key=lambda r: (r.area.area_id, r.pipeline.name if r.pipeline else "")))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 
 from ..atomic import replacing
 from ..codes import State
-from ..detect import WINDOWED, BlockResult, Margins, detect_block, flag_scores, runs_of
+from ..detect import BlockResult, Margins, WaterTurn, detect_block, flag_scores, flag_water_turns, runs_of
 from ..grid import Window
 from ..prepare import edges_off
 from ..raster import GridReader, burn
+from .deviations import deviations
 from .fit import Fit, area_blocks
 from .pair import Comparison
-from .pixels import feature_radiometry, physical_block, read_pair
+from .pixels import feature_radiometry, read_pair
 
 Array = np.ndarray[Any, Any]
 
@@ -150,8 +151,8 @@ def process(task: Task, fit: Fit) -> TileResult:
 def _process_block(
     reader: GridReader, comparison: Comparison, fit: Fit, window: Window, inside: Array
 ) -> tuple[BlockResult, Array, Array]:
-    if fit.windowed is not None:
-        return _windowed_block(reader, comparison, fit.applied_px, fit.windowed, window, inside)
+    if fit.windowed is not None or fit.parts:
+        return _surrounded_block(reader, comparison, fit, window, inside)
     reach = comparison.pipeline.detect.reach_px
     pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=inside)
     state = pair.state
@@ -191,39 +192,37 @@ def _process_block(
         fills=fills,
         reach_px=reach,
         wider=wider,
+        further=None if fit.water is None else partial(flag_water, comparison, fit.water),
         row0=window.row0,
         col0=window.col0,
     )
     return result, score, state
 
 
-def _windowed_block(
-    reader: GridReader,
-    comparison: Comparison,
-    shift_px: tuple[float, float],
-    fitted: Mapping[str, Any],
-    window: Window,
-    inside: Array,
+def _surrounded_block(
+    reader: GridReader, comparison: Comparison, fit: Fit, window: Window, inside: Array
 ) -> tuple[BlockResult, Array, Array]:
-    """Score the whole lattice block with its surroundings, then keep `window`: segments depend on the block, not the tile."""
+    """Flag a window by a method that looks at surroundings, or by several sensors together."""
     detect = comparison.pipeline.detect
-    method, numbers = WINDOWED[detect.method], detect.numbers()
-    block = window.lattice_block
-    wide = block.padded(method.reach_px(**numbers))
-    pair = read_pair(reader, comparison, wide, shift_px=shift_px, inside=None)
-    own = window.within(wide)
-    state = np.where(inside, pair.state[own], np.uint8(State.OUTSIDE))
-    physical = physical_block(comparison, pair)
-    bands = len(feature_radiometry(comparison, comparison.before)[0])
-    if physical is None or pair.before is None or pair.after is None:
-        score = np.zeros(state.shape, np.float32)
-        before = after = np.zeros((bands, *state.shape), np.uint8)
-    else:
-        state[(state == State.USABLE) & ~physical.valid[own]] = State.NO_DATA
-        score = method.score(physical, method.fitted(**fitted), **numbers)[own]
-        before, after = pair.before[:, *own], pair.after[:, *own]
-        flag_scores(score, state, weak_sigma=detect.weak_sigma, strong_sigma=detect.strong_sigma)
-    return runs_of(score, state, before, after, row0=window.row0, col0=window.col0), score, state
+    found = deviations(reader, comparison, fit, window)
+    state = np.where(inside, found.state, np.uint8(State.OUTSIDE))
+    flag_scores(found.score, state, weak_sigma=detect.weak_sigma, strong_sigma=detect.strong_sigma)
+    if fit.water is not None:
+        flag_water(comparison, fit.water, found.before, found.after, state)
+    runs = runs_of(found.score, state, found.before, found.after, row0=window.row0, col0=window.col0)
+    return runs, found.score, state
+
+
+def flag_water(comparison: Comparison, water: WaterTurn, before: Array, after: Array, state: Array) -> None:
+    """Raise the pixels of `state` where land became water or water land."""
+    flag_water_turns(
+        before,
+        after,
+        state,
+        water,
+        before_radiometry=feature_radiometry(comparison, comparison.before)[1],
+        after_radiometry=feature_radiometry(comparison, comparison.after)[1],
+    )
 
 
 def _joined(results: list[BlockResult], bands: int) -> BlockResult:

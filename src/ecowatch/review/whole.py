@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .assemble import AreaResult, Surroundings, assemble
+from .assemble import assemble, pixel_patches
 from .fit import fit_comparison
+from .look import look_at
 from .pair import Comparison
+from .result import AreaResult, Surroundings
 from .tile import Task, process
 
 
@@ -25,4 +27,5 @@ def review_whole(comparison: Comparison, surroundings: Surroundings) -> AreaResu
     """
     fit = fit_comparison(comparison)
     tile = process(Task(comparison, comparison.grid.window), fit)
-    return assemble(comparison, fit, [tile], [], surroundings)
+    looks = look_at(comparison, fit, pixel_patches(comparison, [tile]))
+    return assemble(comparison, fit, [tile], [], looks, surroundings)

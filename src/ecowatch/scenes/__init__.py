@@ -1,10 +1,11 @@
 """Scenes: from files of many products to one record that says what the numbers mean."""
 
 from .catalog import find_scenes
-from .scene import Band, Catalog, Quality, QualityKind, Quarantined, Scene
+from .scene import RADAR_UNITS, Band, Catalog, Quality, QualityKind, Quarantined, Scene, Unit
 from .sensors import SENSORS
 
 __all__ = [
+    "RADAR_UNITS",
     "SENSORS",
     "Band",
     "Catalog",
@@ -12,5 +13,6 @@ __all__ = [
     "QualityKind",
     "Quarantined",
     "Scene",
+    "Unit",
     "find_scenes",
 ]

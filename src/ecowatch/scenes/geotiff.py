@@ -10,8 +10,8 @@ from pathlib import Path
 from ..errors import ConfigError, SceneError
 from ..settings import BandDescription, SceneSource
 from .dates import civil_noon
-from .reading import Candidate, RasterFile, Reading, layer_of, open_raster
-from .scene import Band, Quality, QualityKind, Scene
+from .reading import Candidate, RasterFile, Reading, band_of, layer_of, open_raster
+from .scene import Quality, QualityKind, Scene, Unit
 from .sensors import Sensor, sensor_named
 
 _SUFFIXES = {".tif", ".tiff"}
@@ -42,7 +42,9 @@ def candidates(source: SceneSource, roots: Sequence[Path]) -> Iterator[Candidate
 
 def _descriptions(sensor: Sensor) -> tuple[BandDescription, ...]:
     return tuple(
-        BandDescription(role=band.role, index=band.number, scale=sensor.scale, offset=sensor.offset)
+        BandDescription(
+            role=band.role, index=band.number, scale=sensor.scale, offset=sensor.offset, unit=sensor.unit.value
+        )
         for band in sensor.bands
     )
 
@@ -55,7 +57,7 @@ def _read(
     _check_file(file, sensor, source, described, path)
     fill = source.nodata if source.nodata is not None else sensor.fill
     bands = tuple(
-        Band(d.role, layer_of(file, fill=fill, index=d.index), d.scale, d.offset)
+        band_of(d.role, file, fill=fill, index=d.index, scale=d.scale, offset=d.offset, unit=Unit(d.unit))
         for d in described
         if d.role not in _QUALITY_ROLES
     )
@@ -63,7 +65,14 @@ def _read(
     notes = () if quality or bands[0].layer.fill is not None else ("NO_FILL: no nodata value and no alpha band",)
     # The path below the source tells two files of one name apart.
     scene_id = path.relative_to(source.path).with_suffix("").as_posix()
-    return Reading(Scene(scene_id, sensor.key, acquired, bands, quality, notes), None, (0.0, ""))
+    scene = Scene(scene_id, sensor.key, acquired, bands, quality, notes, _track(path, source))
+    return Reading(scene, None, (0.0, ""))
+
+
+def _track(path: Path, source: SceneSource) -> str:
+    match = re.search(source.date_pattern, path.name)
+    named = match.groupdict().get("track") if match else None
+    return named or source.track
 
 
 def _date_text(path: Path, pattern: str) -> str:

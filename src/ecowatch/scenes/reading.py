@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from ..errors import GridError, IntakeError, SceneError
 from ..grid import Grid
 from ..intake import RASTER_KINDS, Admitted, admit
 from ..raster import Layer, RasterInfo, inspect
-from .scene import Scene
+from .scene import Band, Scene, Unit
 
 # A scheme ("http:", "file:", "MEM:::", "C:"), GDAL's virtual file systems, a network share, inline XML or JSON, an
 # encoded dot or slash: none of these names a local file in so many words.
@@ -23,6 +23,7 @@ _NOT_A_LOCAL_NAME = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MAX_HREF = 4096
+_NO_NUMBER = float(-(2**31))
 
 
 class Reading(NamedTuple):
@@ -67,6 +68,48 @@ def open_raster(path: Path, roots: Sequence[Path]) -> RasterFile:
     if info.dtype.startswith("complex"):
         raise SceneError("SCENE_BANDS", path, f"its numbers are {info.dtype}", "give reflectance")
     return RasterFile(admitted, info)
+
+
+# What a float file's numbers are rounded to: well below any noise, and few enough digits for 32 bits.
+_RESOLUTION = {
+    Unit.REFLECTANCE: 1e-4,
+    Unit.BRIGHTNESS: 1e-4,
+    Unit.DECIBEL: 0.01,
+    Unit.AMPLITUDE: 1e-3,
+    Unit.POWER: 1e-6,
+}
+
+
+def band_of(
+    role: str,
+    file: RasterFile,
+    *,
+    fill: float | None,
+    index: int,
+    scale: float,
+    offset: float,
+    unit: Unit = Unit.REFLECTANCE,
+) -> Band:
+    """Return one band of a checked file; floats are read as whole multiples of a small quantum.
+
+    Parameters
+    ----------
+    role, scale, offset, unit
+        What the band's numbers mean.
+    file, fill, index
+        As for `layer_of`.
+
+    Raises
+    ------
+    SceneError
+        As `layer_of`.
+    """
+    layer = layer_of(file, fill=fill, index=index)
+    if not layer.dtype.startswith("float"):
+        return Band(role, layer, scale, offset, unit)
+    quantum = _RESOLUTION[unit] / scale
+    whole = replace(layer, dtype="int32", fill=_NO_NUMBER, quantum=quantum, file_fill=layer.fill)
+    return Band(role, whole, scale * quantum, offset, unit)
 
 
 def layer_of(file: RasterFile, *, fill: float | None, index: int = 1, grid: Grid | None = None) -> Layer:

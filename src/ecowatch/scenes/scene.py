@@ -35,14 +35,28 @@ class Quality:
     layer: Layer
 
 
+class Unit(StrEnum):
+    """What number × scale + offset is."""
+
+    REFLECTANCE = "reflectance"
+    BRIGHTNESS = "brightness"
+    DECIBEL = "decibel"
+    AMPLITUDE = "amplitude"
+    POWER = "power"
+
+
+RADAR_UNITS = frozenset({Unit.DECIBEL, Unit.AMPLITUDE, Unit.POWER})
+
+
 @dataclass(frozen=True)
 class Band:
-    """One spectral band: reflectance = number x scale + offset."""
+    """One band: number x scale + offset is a reflectance, or for radar a backscatter in the unit named."""
 
     role: str
     layer: Layer
     scale: float
     offset: float
+    unit: Unit = Unit.REFLECTANCE
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,9 @@ class Scene:
         Layer of cloud, shadow or opacity; None where the product has none.
     notes
         What was assumed or missing when the scene was opened; each begins with its code.
+    track
+        For radar: direction and relative orbit. Scenes of different tracks look from different sides and are never
+        compared. "" where it does not matter.
     """
 
     scene_id: str
@@ -71,6 +88,7 @@ class Scene:
     bands: tuple[Band, ...]
     quality: Quality | None
     notes: tuple[str, ...] = ()
+    track: str = ""
 
     def __post_init__(self) -> None:
         if self.acquired.utcoffset() != timedelta(0):
@@ -102,6 +120,11 @@ class Scene:
         return tuple((band.role, band.scale, band.offset) for band in self.bands)
 
     @property
+    def units(self) -> tuple[Unit, ...]:
+        """What the numbers of each band are."""
+        return tuple(band.unit for band in self.bands)
+
+    @property
     def grid(self) -> Grid:
         """Grid of the finest band, the first of them at ties."""
         return min(self.bands, key=lambda band: band.layer.grid.pixel_m).layer.grid
@@ -124,9 +147,10 @@ class Scene:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the scene is, wherever its files lie and whatever it is called."""
-        parts = [self.sensor, self.acquired.isoformat()]
+        parts = [self.sensor, self.acquired.isoformat(), self.track]
         for band in self.bands:
-            parts += [band.role, repr(float(band.scale)), repr(float(band.offset)), *_layer_parts(band.layer)]
+            parts += [band.role, repr(float(band.scale)), repr(float(band.offset)), band.unit.value]
+            parts += _layer_parts(band.layer)
         if self.quality is not None:
             parts += [self.quality.kind.value, *_layer_parts(self.quality.layer)]
         return digest_of(parts)
@@ -167,4 +191,5 @@ def grid_key(grid: Grid) -> str:
 
 
 def _layer_parts(layer: Layer) -> list[str]:
-    return [layer.digest, str(layer.index), layer.dtype, repr(layer.fill), grid_key(layer.grid)]
+    kind = [layer.dtype, repr(layer.fill), repr(layer.quantum), repr(layer.file_fill)]
+    return [layer.digest, str(layer.index), *kind, grid_key(layer.grid)]

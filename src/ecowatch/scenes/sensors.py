@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import ConfigError
-from .scene import QualityKind
+from .scene import QualityKind, Unit
 
 
 class SensorBand(NamedTuple):
@@ -41,6 +41,8 @@ class Sensor:
         Valid range and where the figures are documented.
     dtype
         Type the scale is made for, where another one would give wrong reflectance; "" for any.
+    unit
+        What number x scale + offset is.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Sensor:
     pixel_m: float
     source: str
     dtype: str = ""
+    unit: Unit = Unit.REFLECTANCE
 
     def role_of(self, name: str) -> str | None:
         """Return the role of a band by its name in the product, or None."""
@@ -134,6 +137,33 @@ _ROWS = (
         0,
         "camera numbers, not reflectance: brightness 0-1 for comparison within one camera",
         dtype="uint8",
+        unit=Unit.BRIGHTNESS,
+    ),
+    Sensor(
+        "s1_rtc",
+        "Sentinel-1 IW, terrain-corrected calibrated backscatter (gamma0 or sigma0, linear power)",
+        _bands("vv:vv vh:vh"),
+        1.0,
+        0.0,
+        0,
+        None,
+        10,
+        "calibrated power, float; GRD files in radar geometry or in digital numbers must be calibrated first",
+        dtype="float32",
+        unit=Unit.POWER,
+    ),
+    Sensor(
+        "s1_db",
+        "Sentinel-1 IW, terrain-corrected calibrated backscatter in decibel",
+        _bands("vv:vv vh:vh"),
+        1.0,
+        0.0,
+        None,
+        None,
+        10,
+        "decibel, float; describe the bands where integers hold hundredths",
+        dtype="float32",
+        unit=Unit.DECIBEL,
     ),
     Sensor(
         "plain",

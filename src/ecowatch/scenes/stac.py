@@ -14,13 +14,14 @@ from ..errors import SceneError
 from ..settings import SceneSource
 from .dates import utc_instant
 from .offset import check_scene_offset
-from .reading import Candidate, RasterFile, Reading, layer_of, local_path, open_raster, require_red_and_nir
-from .scene import Band, Quality, QualityKind, Scene, grid_key
+from .reading import Candidate, RasterFile, Reading, band_of, layer_of, local_path, open_raster, require_red_and_nir
+from .scene import RADAR_UNITS, Band, Quality, QualityKind, Scene, grid_key
 from .sensors import SENSORS, Sensor, sensor_named
 from .stac_links import Document, items
 
 _ID = re.compile(r"[\w+:-][\w.+:-]{0,199}")
 _PLATFORMS = (
+    (re.compile(r"sentinel[-_ ]?1"), "s1_rtc"),
     (re.compile(r"sentinel[-_ ]?2"), "s2_l2a"),
     (re.compile(r"landsat[-_ ]?[457]\b"), "landsat_tm"),
     (re.compile(r"landsat[-_ ]?[89]\b"), "landsat_oli"),
@@ -81,7 +82,8 @@ def _read(document: Document, source: SceneSource, roots: Sequence[Path], where:
     if sensor.key == "s2_l2a" and not source.trust_offset:
         _check_flags(bands, properties, where)
         check_scene_offset(bands, where)
-    scene = Scene(name, sensor.key, acquired, bands, quality, notes)
+    track = _track(properties) if sensor.unit in RADAR_UNITS else ""
+    scene = Scene(name, sensor.key, acquired, bands, quality, notes, track)
     place = str(properties.get("s2:mgrs_tile") or properties.get("grid:code") or grid_key(scene.grid))
     generated = properties.get("s2:generation_time") or properties.get("updated") or properties.get("created") or ""
     return Reading(
@@ -89,6 +91,11 @@ def _read(document: Document, source: SceneSource, roots: Sequence[Path], where:
         (sensor.key, str(properties.get("platform")), place, acquired.isoformat()),
         (_baseline(properties) or 0.0, str(generated)),
     )
+
+
+def _track(properties: dict[str, Any]) -> str:
+    """Direction and relative orbit of a radar scene: looks from two sides are never compared."""
+    return " ".join(str(properties[key]) for key in ("sat:orbit_state", "sat:relative_orbit") if key in properties)
 
 
 def _parts(item: dict[str, Any], where: str) -> tuple[str, dict[str, Any], dict[str, dict[str, Any]]]:
@@ -224,6 +231,10 @@ def _bands(
     bands, implied = [], False
     for role, asset in described.items():
         file = _open(asset, item_path, roots, where)
+        if sensor.unit in RADAR_UNITS and not file.info.dtype.startswith("float"):
+            raise SceneError(
+                "RADIOMETRY_UNKNOWN", where, f"asset {asset.key!r} holds {file.info.dtype}", "calibrate it first (RTC)"
+            )
         fill = asset.nodata if asset.nodata is not None else sensor.fill
         scale = asset.scale if asset.scale is not None else sensor.scale
         if not scale > 0:
@@ -232,7 +243,9 @@ def _bands(
         if offset is None:
             offset, from_baseline = _unstated_offset(scale, properties, sensor)
             implied |= from_baseline
-        bands.append(Band(role, layer_of(file, fill=fill, index=asset.band_number), scale, offset))
+        bands.append(
+            band_of(role, file, fill=fill, index=asset.band_number, scale=scale, offset=offset, unit=sensor.unit)
+        )
     note = "OFFSET_FROM_BASELINE: the item names no offset; -1000 follows from its processing baseline"
     return tuple(bands), (note,) if implied else ()
 

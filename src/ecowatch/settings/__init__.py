@@ -1,11 +1,11 @@
 """Settings: frozen models of review, pipeline and cluster files, and their loading."""
 
 from .cluster import Cluster
+from .detect import Detect
 from .load import load
 from .pipeline import (
     ActivityRules,
     Align,
-    Detect,
     MinimumArea,
     Patches,
     Pipeline,
@@ -15,6 +15,7 @@ from .pipeline import (
 )
 from .review import AreaSource, BandDescription, CarrierSource, DateRange, Output, Review, SceneSource
 from .shipped import shipped_files, shipped_pipelines
+from .witness import Suppress, Time
 
 __all__ = [
     "ActivityRules",
@@ -32,6 +33,8 @@ __all__ = [
     "Prepare",
     "Review",
     "SceneSource",
+    "Suppress",
+    "Time",
     "bitemporal_pipeline",
     "load",
     "shipped_files",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import Field, model_validator
 
-from pydantic import Field
-
+from .detect import Detect, RgbStructure
 from .model import Settings
+from .witness import Suppress, Time
 
 
 class Prepare(Settings):
@@ -44,52 +44,12 @@ class Align(Settings):
         description="Correlation below this, after alignment, marks a window as unreliable.",
     )
     apply_from_px: float = Field(
-        default=0.1, ge=0, description="A smaller shift is left as it is: resampling costs detail."
+        default=0.2, ge=0, description="A smaller shift is left as it is: resampling costs more detail than it gains."
     )
     max_shift_px: float = Field(default=5.0, gt=0, description="A pair with a larger shift is refused.")
     max_residual_px: float = Field(
         default=0.5, gt=0, description="A pair with a larger shift after alignment is refused."
     )
-
-
-class Detect(Settings):
-    """Score and thresholds."""
-
-    method: Literal["ir_mad", "change_vector", "rgb_texture"] = Field(
-        default="ir_mad",
-        description="ir_mad, change_vector, or rgb_texture (colour and texture, for UAV images).",
-    )
-    bands: tuple[str, ...] = Field(
-        default=("blue", "green", "red", "nir", "swir1", "swir2"),
-        min_length=1,
-        description="Band roles to use, as far as both dates have them.",
-    )
-    sample_px: int = Field(default=100_000, ge=1000, description="Pixels of the fixed lattice that the fit may use.")
-    max_blocks: int = Field(default=24, ge=1, description="Blocks of the lattice that the fit may read.")
-    max_iterations: int = Field(default=50, ge=1, description="Reweighting rounds of the fit.")
-    tolerance: float = Field(
-        default=1e-3, gt=0, description="The fit has converged when nothing moves by more than this."
-    )
-    noise_floor: float = Field(
-        default=0.01,
-        ge=0,
-        description="Deviation of reflectance, per band and date, that is never taken for change: sensor, air, angle.",
-    )
-    weak_sigma: float = Field(
-        default=2.0,
-        gt=0,
-        description="Weak flag: score this many robust deviations above the pair's own no-change score.",
-    )
-    strong_sigma: float = Field(
-        default=3.5,
-        gt=0,
-        description="Strong flag, likewise; a patch needs strong pixels and takes in the weak ones around.",
-    )
-    min_strong_px: int = Field(default=2, ge=1, description="A patch has at least this many strong pixels.")
-    reach_px: int = Field(
-        default=1, ge=0, le=8, description="What a displacement of so many pixels explains makes no strong flag."
-    )
-    texture_px: int = Field(default=5, ge=3, le=31, description="Side of the window of rgb_texture, odd, in pixels.")
 
 
 class MinimumArea(Settings):
@@ -119,14 +79,41 @@ class ActivityRules(Settings):
     bare_level: float = Field(default=0.0, description="Bare-soil index above which the ground after is bare.")
     water_gain: float = Field(default=0.2, gt=0, description="Water is gained when the water index rises by this.")
     water_level: float = Field(default=0.0, description="Water index above which the ground after is water.")
+    dark_infrared_share: float = Field(
+        default=0.75, gt=0, le=1, description="New water keeps less than this of the infrared that was there before."
+    )
+    water_share_gain: float = Field(
+        default=0.4, gt=0, le=1, description="Water is gained, too, when its share of the patch's pixels rises by this."
+    )
     bright_gain: float = Field(
         default=0.04, gt=0, description="Ground has brightened when mean reflectance rises by this."
     )
-    road_elongation: float = Field(default=6.0, gt=1, description="Length over width from which a patch is a line.")
+    road_elongation: float = Field(default=8.0, gt=1, description="Length over width from which a patch is a line.")
     road_width_m: float = Field(default=60.0, gt=0, description="A line wider than this is no road.")
-    building_max_m2: float = Field(default=6000.0, gt=0, description="Compact bright patches up to this are buildings.")
+    building_max_m2: float = Field(
+        default=30_000.0, gt=0, description="Compact bright patches up to this are buildings, larger ones other works."
+    )
     rectangularity: float = Field(
         default=0.6, gt=0, le=1, description="Share of its rectangle that a building or pond fills."
+    )
+    straightness: float = Field(
+        default=0.5, gt=0, le=1, description="Share of its outline on long straight edges that a made shape has."
+    )
+    grey_redness: float = Field(
+        default=0.14, description="(red - blue) / (red + blue) up to which ground is grey as roofs are, not soil."
+    )
+    shape_min_px: float = Field(default=30.0, gt=0, description="A patch of fewer pixels has no shape to judge.")
+    pond_max_m2: float = Field(default=500_000.0, gt=0, description="Compact new water up to this is a pond.")
+    array_min_m2: float = Field(default=10_000.0, gt=0, description="A photovoltaic field is at least this large.")
+    burn_drop: float = Field(
+        default=0.27, gt=0, description="Burnt ground when the burn ratio falls by more than this."
+    )
+    near_water: float = Field(
+        default=0.1, gt=0, le=1, description="A patch lies at water when this share of its rim was water before."
+    )
+    landslide_slope_deg: float = Field(default=25.0, gt=0, description="Landslides begin at this slope, in degrees.")
+    radar_drop_db: float = Field(
+        default=3.0, gt=0, description="New smooth water is assumed when backscatter falls by more than this, in dB."
     )
 
 
@@ -135,16 +122,96 @@ class Pipeline(Settings):
 
     name: str = Field(default="bitemporal", pattern=r"^[a-z0-9_-]+$", description="Name written to every patch.")
     version: str = Field(default="1", description="Version written to every patch; raise it with any change below.")
+    joins: tuple[str, ...] = Field(
+        default=(),
+        description="Pipelines whose evidence is joined; then only this one's flags, patches and activity count.",
+    )
+    join_weights: tuple[float, ...] = Field(default=(), description="One per joined pipeline; the first is usually 1.")
     prepare: Prepare = Field(default=Prepare(), description="Which pixels are usable.")
     align: Align = Field(default=Align(), description="The shift between the two dates.")
     detect: Detect = Field(default=Detect(), description="Score and thresholds.")
+    time: Time = Field(default=Time(), description="Further dates of a place as evidence.")
+    suppress: Suppress = Field(
+        default=Suppress(), description="Rules that set a candidate aside: what is no change of the ground."
+    )
     patches: Patches = Field(default=Patches(), description="From flagged pixels to polygons.")
     activity: ActivityRules = Field(default=ActivityRules(), description="Rules that name an activity.")
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> Pipeline:
+        if len(self.joins) != len(self.join_weights) or any(weight <= 0 for weight in self.join_weights):
+            raise ValueError("'join_weights' needs one positive number for each of 'joins'")
+        return self
 
 
 def bitemporal_pipeline() -> Pipeline:
     """Return the shipped pipeline for multispectral satellite pairs."""
     return Pipeline()
+
+
+def sar_pipeline() -> Pipeline:
+    """Return the shipped pipeline for calibrated radar backscatter."""
+    return Pipeline(
+        name="sar",
+        prepare=Prepare(erode_px=0),
+        align=Align(band="vv", apply_from_px=0.5, max_residual_px=2.0),
+        detect=Detect(
+            method="sar_log_ratio", bands=("vv", "vh", "hh", "hv"), weak_sigma=3.5, strong_sigma=5.0, min_strong_px=6
+        ),
+        patches=Patches(
+            min_area_m2=MinimumArea(default=1500.0, road=1500.0, settlement=1500.0, undetermined=1500.0),
+        ),
+    )
+
+
+def rgb_pipeline() -> Pipeline:
+    """Return the shipped pipeline for display pictures of about 10 m."""
+    return Pipeline(
+        name="rgb",
+        prepare=Prepare(erode_px=0),
+        detect=Detect(
+            method="rgb_structure",
+            bands=("red", "green", "blue", "nir", "swir1"),
+            weak_sigma=3.5,
+            strong_sigma=4.2,
+            min_strong_px=10,
+        ),
+        patches=Patches(min_area_m2=MinimumArea(default=2000.0, road=2000.0, settlement=2000.0, undetermined=2000.0)),
+    )
+
+
+def vhr_pipeline() -> Pipeline:
+    """Return the shipped pipeline for colour pictures of about 2 m."""
+    return Pipeline(
+        name="vhr",
+        prepare=Prepare(erode_px=0),
+        detect=Detect(
+            method="rgb_structure",
+            bands=("red", "green", "blue", "nir"),
+            weak_sigma=3.5,
+            strong_sigma=4.2,
+            min_strong_px=10,
+            rgb=RgbStructure(
+                colour_px=5.0, structure_px=5.0, texture_gain=0.6, relative=False, contrast_floor=0.01, log_unit=0.4
+            ),
+        ),
+        patches=Patches(
+            max_hole_m2=200.0, min_area_m2=MinimumArea(default=240.0, road=240.0, settlement=240.0, undetermined=240.0)
+        ),
+    )
+
+
+def joined_pipeline() -> Pipeline:
+    """Return the shipped pipeline that joins display pictures with radar."""
+    plain = rgb_pipeline()
+    return plain.model_copy(
+        update={
+            "name": "rgb_sar",
+            "joins": ("rgb", "sar"),
+            "join_weights": (1.0, 0.2),
+            "detect": plain.detect.model_copy(update={"weak_sigma": 3.6, "strong_sigma": 4.3}),
+        }
+    )
 
 
 def uav_pipeline() -> Pipeline:

@@ -58,6 +58,10 @@ class BandDescription(Settings):
     index: int = Field(ge=1, description="Band number in the file, from 1.")
     scale: float = Field(default=1.0, gt=0, description="Reflectance = number x scale + offset.")
     offset: float = Field(default=0.0, description="See scale.")
+    unit: Literal["reflectance", "brightness", "decibel", "amplitude", "power"] = Field(
+        default="reflectance",
+        description="What number x scale + offset is; brightness: 0-1, uncalibrated; the last three: radar backscatter.",
+    )
 
 
 class SceneSource(Settings):
@@ -72,6 +76,10 @@ class SceneSource(Settings):
         description="geotiff only: where in the file name the date stands, as YYYYMMDD.",
     )
     bands: tuple[BandDescription, ...] = Field(default=(), description="geotiff with sensor 'plain': its bands.")
+    track: str = Field(
+        default="",
+        description="geotiff, radar: direction and orbit, such as 'ascending 142'; a group 'track' in date_pattern wins.",
+    )
     nodata: float | None = Field(default=None, description="geotiff: fill value where the file names none.")
     trust_offset: bool = Field(
         default=False,
@@ -118,6 +126,9 @@ class Review(Settings):
     areas: tuple[AreaSource, ...] = Field(min_length=1, description="Boundary layers.")
     carrier: CarrierSource | None = Field(default=None, description="Polygons of what was there before; optional.")
     sources: tuple[SceneSource, ...] = Field(min_length=1, description="Folders of scenes.")
+    joined: tuple[str, ...] = Field(
+        default=(), description="Pipelines that join others, such as 'rgb_sar': run where an area has all they join."
+    )
     output: Output = Field(default=Output(), description="What is written beside the GeoPackage.")
 
     @field_validator("period")

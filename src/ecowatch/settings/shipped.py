@@ -6,7 +6,15 @@ from pathlib import Path
 
 from .cluster import Cluster
 from .example import commented_toml
-from .pipeline import Pipeline, bitemporal_pipeline, uav_pipeline
+from .pipeline import (
+    Pipeline,
+    bitemporal_pipeline,
+    joined_pipeline,
+    rgb_pipeline,
+    sar_pipeline,
+    uav_pipeline,
+    vhr_pipeline,
+)
 from .review import AreaSource, BandDescription, Review, SceneSource
 
 _DEMO = Path("../sample_data/demo")
@@ -31,7 +39,15 @@ def _demo_review(name: str, period: str, only: tuple[str, ...] = ()) -> Review:
 
 def shipped_pipelines() -> dict[str, Pipeline]:
     """Return the shipped pipelines by name: one per class of sensor."""
-    return {made.name: made for made in (bitemporal_pipeline(), uav_pipeline())}
+    made = (
+        bitemporal_pipeline(),
+        rgb_pipeline(),
+        joined_pipeline(),
+        sar_pipeline(),
+        uav_pipeline(),
+        vhr_pipeline(),
+    )
+    return {pipeline.name: pipeline for pipeline in made}
 
 
 def shipped_files() -> dict[str, str]:
@@ -59,6 +75,19 @@ def shipped_files() -> dict[str, str]:
         "pipelines/bitemporal.toml": commented_toml(
             bitemporal_pipeline(),
             title="Two dates of a multispectral satellite sensor: IR-MAD, hysteresis, patches.",
+        ),
+        "pipelines/rgb.toml": commented_toml(
+            rgb_pipeline(), title="Two colour pictures of about 10 m, stretched for display: colour and structure."
+        ),
+        "pipelines/rgb_sar.toml": commented_toml(
+            joined_pipeline(), title="Colour pictures of about 10 m and radar of the same place, joined."
+        ),
+        "pipelines/vhr.toml": commented_toml(
+            vhr_pipeline(), title="Two colour pictures of about 2 m: colour, structure and gain of texture."
+        ),
+        "pipelines/sar.toml": commented_toml(
+            sar_pipeline(),
+            title="Two dates of calibrated radar backscatter, one track: log-ratio, near and over a region.",
         ),
         "pipelines/uav.toml": commented_toml(
             uav_pipeline(), title="Two RGB orthomosaics of a UAV: colour and texture, hysteresis, patches."

@@ -1,0 +1,87 @@
+"""Which ground stayed as it was: a start for the fits that the changed ground cannot pull away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+# The share of a scene that is taken to have stayed as it was, however much changed around it.
+_STABLE_SHARE = 0.3
+_STEPS = 15
+# Far more pixels say no more about a line per band.
+_MOST_PX = 20_000
+
+
+def stable_ground(before: Array, after: Array, *, noise_floor: float) -> Array:
+    """Return which sampled pixels agree best with one line per band between the dates.
+
+    A fit that begins with all pixels is drawn to the changed ground where that is a third or more of the scene, and then
+    calls the unchanged ground changed. Least trimmed squares looks for the line that the best-agreeing 30 % share, from
+    three starts: the numbers as they are (reflectance should not need a line), equal medians, equal medians and spreads.
+
+    Parameters
+    ----------
+    before, after
+        float64, ``(band, n)``, reflectance of the same n usable pixels, no NaN.
+    noise_floor
+        Deviation per band and date below which a difference says nothing.
+
+    Returns
+    -------
+    ndarray
+        Bool, ``(n,)``: the 30 % that agree best.
+
+    Source
+    ------
+    Rousseeuw & Van Driessen (2006): Computing LTS regression for large data sets, concentration steps; here for all bands
+    together, with lines of the ratio of spreads.
+    """
+    step = max(1, before.shape[1] // _MOST_PX)
+    b, a = before[:, ::step], after[:, ::step]
+    scale = np.maximum(_spread(b), 1e-9)
+    floor = (max(noise_floor, 1e-6) / scale) ** 2
+    ratio = _spread(a) / scale
+    middle_b, middle_a = np.median(b, axis=1), np.median(a, axis=1)
+    starts = (
+        (np.ones(len(b)), np.zeros(len(b))),
+        (np.ones(len(b)), middle_a - middle_b),
+        (ratio, middle_a - ratio * middle_b),
+    )
+    lines = [_concentrated(b, a, gain, offset, scale, floor) for gain, offset in starts]
+    # The first of equals wins: the numbers as they are.
+    gain, offset, _ = min(lines, key=lambda line: line[2])
+    distance = _distance(before, after, gain, offset, scale)
+    result: Array = distance <= np.quantile(distance, _STABLE_SHARE)
+    return result
+
+
+def _spread(values: Array) -> Array:
+    low, high = np.quantile(values, (0.25, 0.75), axis=1)
+    result: Array = (high - low) / 1.349
+    return result
+
+
+def _distance(b: Array, a: Array, gain: Array, offset: Array, scale: Array) -> Array:
+    result: Array = np.sum(((gain[:, None] * b + offset[:, None] - a) / scale[:, None]) ** 2, axis=0)
+    return result
+
+
+def _concentrated(
+    b: Array, a: Array, gain: Array, offset: Array, scale: Array, floor: Array
+) -> tuple[Array, Array, float]:
+    count = max(2, int(_STABLE_SHARE * b.shape[1]))
+    for _ in range(_STEPS):
+        nearest = np.argpartition(_distance(b, a, gain, offset, scale), count - 1)[:count]
+        x, y = b[:, nearest], a[:, nearest]
+        # Spread that the floor alone would make carries no line.
+        sx = np.sqrt(np.maximum(x.var(axis=1), floor * scale**2))
+        sy = np.sqrt(np.maximum(y.var(axis=1), floor * scale**2))
+        gain = sy / sx
+        offset = y.mean(axis=1) - gain * x.mean(axis=1)
+    distance = _distance(b, a, gain, offset, scale)
+    loss = float(np.mean(np.partition(distance, count - 1)[:count]))
+    # Differences below the floor are no reason to prefer one line to another.
+    return gain, offset, max(loss, float(floor.sum()))

@@ -1,0 +1,365 @@
+"""What a second look at a candidate measures: its own window on all dates that show it.
+
+Every fact is a number (None where the image cannot tell); `suppress` decides on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from ..codes import State
+from ..detect.stage import TimeFacts
+from ..prepare import ndvi
+
+Array = np.ndarray[Any, Any]
+Spectrum = dict[str, float]
+
+# Ground nearer to the patch than this shares its mixed pixels.
+_APART_PX = 2.0
+_MIN_TEXTURE_PX = 16
+_MIN_GROUND_PX = 20
+_DIRECTIONS = tuple((np.sin(a), np.cos(a)) for a in np.arange(8) * np.pi / 4)
+
+
+class Look(NamedTuple):
+    """One date over the window of a candidate.
+
+    Parameters
+    ----------
+    values
+        float32, ``(band, row, col)``, reflectance or brightness 0–1, any finite number where not usable.
+    state
+        uint8 of `State`, ``(row, col)``, of this date alone.
+    """
+
+    values: Array
+    state: Array
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate patch with its window on all dates.
+
+    Parameters
+    ----------
+    roles
+        Band roles, in the order of the bands.
+    inside
+        Bool, ``(row, col)``: its pixels.
+    pixel_m
+        Side of a pixel.
+    before, after, earlier, later
+        The dates, on one grid, shift taken out.
+    rectangularity, elongation
+        Its shape, as `measure.shape_of` gives it.
+    shift_px
+        Displacement left between before and after; None where it could not be measured.
+    sun_apart_deg
+        Angle between the directions to the sun of both dates; None where unknown.
+    time
+        What time says of it; None where only two dates are at hand.
+    calibrated
+        Both dates are surface reflectance: levels mean the same everywhere.
+    """
+
+    roles: tuple[str, ...]
+    inside: Array
+    pixel_m: float
+    before: Look
+    after: Look
+    earlier: tuple[Look, ...]
+    later: tuple[Look, ...]
+    rectangularity: float
+    elongation: float
+    shift_px: float | None
+    sun_apart_deg: float | None
+    time: TimeFacts | None
+    calibrated: bool = True
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured on a candidate.
+
+    Parameters
+    ----------
+    before, after, earlier, later
+        Mean spectrum of the patch on each date that shows at least half of it, by role.
+    ground_before, ground_after
+        Median spectrum of the ground around it.
+    alike_px, alike_before, alike_after
+        Ground around that looked like the patch before: pixels, and median spectra (empty where there are too few).
+    texture_kept
+        Correlation of the brightness detail of both dates inside, −1…1.
+    texture_gain
+        Spread of brightness inside after over before, each without the noise of its smallest detail.
+    offset_noise
+        Spread of the change inside over its size: 0 is one constant offset.
+    sharpness
+        Step of the change at the rim over its full height: about 0.6 for an object, near 0 for what fades out.
+    width_px, length_px, bend_px
+        Greatest width, extent along the main axis, and root mean square distance from that axis.
+    axis_deg
+        Direction of the main axis off the nearest row, column or diagonal, 0–22.5.
+    explained
+        Part of the change that a displacement of at most the residual explains, 0–1; None for wider patches.
+    masked_before, masked_after
+        Share of the window that this date hides under cloud or shadow.
+    along_gap
+        Share of the patch near a pixel for which one date has no data.
+    saturated_before, saturated_after
+        Share of the patch with at least two bands (or the only one) at the top.
+    shore_share
+        Share of its rim that is water in both dates.
+    bright_beside
+        Share of its rim that is brighter than the ground around in both dates.
+    """
+
+    before: Spectrum
+    after: Spectrum
+    earlier: tuple[Spectrum, ...]
+    later: tuple[Spectrum, ...]
+    ground_before: Spectrum
+    ground_after: Spectrum
+    alike_px: int
+    alike_before: Spectrum
+    alike_after: Spectrum
+    texture_kept: float | None
+    texture_gain: float | None
+    offset_noise: float
+    sharpness: float | None
+    width_px: float
+    length_px: float
+    bend_px: float
+    axis_deg: float
+    explained: float | None
+    masked_before: float
+    masked_after: float
+    along_gap: float
+    saturated_before: float
+    saturated_after: float
+    shore_share: float
+    bright_beside: float
+
+
+def facts_of(candidate: Candidate, *, slack_px: float, alike: float, gap_px: int, saturated: float) -> Facts:
+    """Measure a candidate.
+
+    Parameters
+    ----------
+    candidate
+        Its window.
+    slack_px
+        A displacement is tried up to the residual plus this.
+    alike
+        Ground looked like the patch where no band differed by more than this, reflectance.
+    gap_px
+        "Near" a pixel without data.
+    saturated
+        Reflectance or brightness from which a number is at the top.
+
+    Raises
+    ------
+    ValueError
+        Where the arrays do not belong together or no pixel of the patch is usable in both dates.
+    """
+    c = candidate
+    usable = _usable(c)
+    core = c.inside & usable
+    if not core.any():
+        raise ValueError("no pixel of the candidate is usable in both dates")
+    outside_px = ndimage.distance_transform_edt(~c.inside)
+    ground = usable & (outside_px > _APART_PX)
+    before, after = _mean(c, c.before, core), _mean(c, c.after, core)
+    like = ground & (np.abs(c.before.values - _column(before, c.roles)).max(axis=0) <= alike)
+    enough = int(like.sum()) >= _MIN_GROUND_PX
+    delta = _levelled_change(c, ground)
+    kept, gain = _texture(c, core)
+    length, bend, axis = _line(c.inside)
+    width = 2 * float(ndimage.distance_transform_edt(np.pad(c.inside, 1)).max()) - 1
+    shore, beside = _rim(c, usable & ~c.inside & (outside_px <= _APART_PX), ground)
+    return Facts(
+        before=before,
+        after=after,
+        earlier=_spectra(c, c.earlier),
+        later=_spectra(c, c.later),
+        ground_before=_middle(c, c.before, ground),
+        ground_after=_middle(c, c.after, ground),
+        alike_px=int(like.sum()),
+        alike_before=_middle(c, c.before, like) if enough else {},
+        alike_after=_middle(c, c.after, like) if enough else {},
+        texture_kept=kept,
+        texture_gain=gain,
+        offset_noise=_offset_noise(c, core),
+        sharpness=_sharpness(delta, core, ground, outside_px, usable),
+        width_px=width,
+        length_px=length,
+        bend_px=bend,
+        axis_deg=axis,
+        explained=_explained(c, core, ground, slack_px, width),
+        masked_before=float((c.before.state == State.MASKED).mean()),
+        masked_after=float((c.after.state == State.MASKED).mean()),
+        along_gap=_along_gap(c, gap_px),
+        saturated_before=_saturated(c.before, core, saturated),
+        saturated_after=_saturated(c.after, core, saturated),
+        shore_share=shore,
+        bright_beside=beside,
+    )
+
+
+def water_index(values: Array, roles: Sequence[str]) -> Array | None:
+    """Return the water index per pixel as `indices.water` does for means; None where the bands are missing."""
+    dry = "swir1" if "swir1" in roles else "nir"
+    wet = "green" if "green" in roles else "red"
+    if dry not in roles or wet not in roles:
+        return None
+    high, low = (values[list(roles).index(role)].astype(np.float64) for role in (wet, dry))
+    result: Array = (high - low) / np.maximum(high + low, 1e-6)
+    return result
+
+
+def _usable(c: Candidate) -> Array:
+    shape = (len(c.roles), *c.inside.shape)
+    for look in (c.before, c.after, *c.earlier, *c.later):
+        if look.values.shape != shape or look.state.shape != c.inside.shape:
+            raise ValueError(f"shapes {look.values.shape}, {look.state.shape} and {shape} do not belong together")
+    usable: Array = _seen(c.before) & _seen(c.after)
+    return usable
+
+
+def _seen(look: Look) -> Array:
+    seen: Array = (look.state == State.USABLE) | (look.state == State.WEAK) | (look.state == State.STRONG)
+    return seen
+
+
+def _mean(c: Candidate, look: Look, where: Array) -> Spectrum:
+    means = look.values[:, where].mean(axis=1, dtype=np.float64)
+    return {role: round(float(value), 4) for role, value in zip(c.roles, means, strict=True)}
+
+
+def _middle(c: Candidate, look: Look, where: Array) -> Spectrum:
+    if not where.any():
+        return {}
+    values = np.median(look.values[:, where], axis=1)
+    return {role: round(float(value), 4) for role, value in zip(c.roles, values, strict=True)}
+
+
+def _spectra(c: Candidate, looks: Sequence[Look]) -> tuple[Spectrum, ...]:
+    parts = ((look, c.inside & _seen(look)) for look in looks)
+    return tuple(_mean(c, look, where) for look, where in parts if where.sum() >= max(1, 0.5 * c.inside.sum()))
+
+
+def _column(spectrum: Spectrum, roles: Sequence[str]) -> Array:
+    return np.array([spectrum[role] for role in roles])[:, None, None]
+
+
+def _levelled_change(c: Candidate, ground: Array) -> Array:
+    """After minus before, without what the ground around did: float64, ``(band, row, col)``."""
+    delta = c.after.values.astype(np.float64) - c.before.values
+    level = np.median(delta[:, ground], axis=1) if ground.sum() >= _MIN_GROUND_PX else np.zeros(len(delta))
+    result: Array = delta - level[:, None, None]
+    return result
+
+
+def _texture(c: Candidate, core: Array) -> tuple[float | None, float | None]:
+    if core.sum() < _MIN_TEXTURE_PX:
+        return None, None
+    first, second = (look.values[:, core].mean(axis=0, dtype=np.float64) for look in (c.before, c.after))
+    spread = float(first.std()), float(second.std())
+    if min(spread) < 1e-4:
+        return None, spread[1] / max(spread[0], 1e-4)
+    kept = float(np.mean((first - first.mean()) * (second - second.mean())) / (spread[0] * spread[1]))
+    return kept, spread[1] / spread[0]
+
+
+def _offset_noise(c: Candidate, core: Array) -> float:
+    delta = (c.after.values[:, core] - c.before.values[:, core]).mean(axis=0, dtype=np.float64)
+    return float(delta.std() / max(abs(delta.mean()), 1e-6))
+
+
+def _sharpness(delta: Array, core: Array, ground: Array, outside_px: Array, usable: Array) -> float | None:
+    depth = ndimage.distance_transform_edt(core)
+    middle = depth >= 3
+    if middle.sum() < 4 or ground.sum() < _MIN_GROUND_PX:
+        return None
+    main = delta[:, middle].mean(axis=1)
+    along = np.tensordot(main / max(float(np.linalg.norm(main)), 1e-9), delta, axes=1)
+    rim, beyond = core & (depth < 1.5), usable & (outside_px > 0) & (outside_px < 1.5)
+    if not rim.any() or not beyond.any():
+        return None
+    height = float(np.median(along[middle])) - float(np.median(along[ground]))
+    return float(np.median(along[rim]) - np.median(along[beyond])) / height if height > 1e-6 else None
+
+
+def _line(inside: Array) -> tuple[float, float, float]:
+    """Extent along the main axis, root mean square distance from it, and its angle off a multiple of 45°."""
+    points = np.argwhere(inside).astype(np.float64)
+    points -= points.mean(axis=0)
+    (xx, xy), (_, yy) = (points.T @ points) / len(points)
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+    along = points @ np.array([np.cos(angle), np.sin(angle)])
+    across = points @ np.array([-np.sin(angle), np.cos(angle)])
+    off = abs((np.degrees(angle) + 22.5) % 45 - 22.5)
+    return float(np.ptp(along)) + 1, float(np.sqrt(np.mean(across**2))), float(off)
+
+
+def _explained(c: Candidate, core: Array, ground: Array, slack_px: float, width_px: float) -> float | None:
+    """Part of the change that the best displacement of the before date within the residual takes away.
+
+    Source: Thonfeld et al. (2016), robust change vector analysis, here over one patch and below the pixel.
+    """
+    # A displacement explains an edge of its own width only; trying it on any other patch costs time for nothing.
+    if c.shift_px is None or width_px > 2 * (c.shift_px + slack_px) + 1:
+        return None
+    reach = c.shift_px + slack_px
+    still = float(np.sum(_levelled_change(c, ground)[:, core] ** 2))
+    if still <= 0:
+        return None
+    least = still
+    for row, col in _DIRECTIONS:
+        for length in (reach / 2, reach):
+            step = (0, row * length, col * length)
+            moved = ndimage.shift(c.before.values.astype(np.float64), step, order=1, mode="nearest")
+            rest = c.after.values - moved
+            rest -= np.median(rest[:, ground], axis=1)[:, None, None] if ground.sum() >= _MIN_GROUND_PX else 0
+            least = min(least, float(np.sum(rest[:, core] ** 2)))
+    return 1 - least / still
+
+
+def _along_gap(c: Candidate, gap_px: int) -> float:
+    gap = (c.before.state == State.NO_DATA) ^ (c.after.state == State.NO_DATA)
+    if not gap.any():
+        return 0.0
+    near = ndimage.maximum_filter(gap.astype(np.uint8), size=2 * gap_px + 1, mode="constant") > 0
+    return float(near[c.inside].mean())
+
+
+def _saturated(look: Look, core: Array, top: float) -> float:
+    bands = (look.values[:, core] >= top).sum(axis=0)
+    return float((bands >= min(2, look.values.shape[0])).mean())
+
+
+def _rim(c: Candidate, rim: Array, ground: Array) -> tuple[float, float]:
+    """Shares of the rim that are water in both dates, and brighter than the ground around in both."""
+    if not rim.any():
+        return 0.0, 0.0
+    wet = [water_index(look.values, c.roles) for look in (c.before, c.after)]
+    shores = [w[rim] > 0 for w in wet if w is not None]
+    shore = float(np.logical_and.reduce(shores).mean()) if shores else 0.0
+    bright = []
+    for look in (c.before, c.after):
+        level = look.values.mean(axis=0, dtype=np.float64)
+        middle = float(np.median(level[ground])) if ground.any() else np.inf
+        bright.append(level[rim] > 1.25 * middle)
+    return shore, float((bright[0] & bright[1]).mean())
+
+
+def ndvi_swing(spectra: Sequence[Spectrum]) -> float | None:
+    """Return the range of NDVI over dates; None with fewer than two."""
+    values = [v for v in map(ndvi, spectra) if v is not None]
+    return max(values) - min(values) if len(values) >= 2 else None

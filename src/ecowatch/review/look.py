@@ -1,0 +1,259 @@
+"""The second look: each candidate's own window on all dates that show it, before it becomes a patch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from ..atomic import write_text
+from ..codes import PseudoChange, Stage, State
+from ..detect import Earlier, TimeFacts, TimeNumbers, time_of_patch
+from ..errors import SceneError
+from ..grid import BLOCK_PX, Window
+from ..patches import Candidate, Context, Look, PixelPatch, context_of, judge
+from ..raster import GridReader
+from .choice import DateGroup, centre_of
+from .fit import Fit
+from .pair import Comparison
+from .pixels import is_calibrated, is_radar, physical_block, read_pair
+from .sun import sun_apart_deg
+
+Array = np.ndarray[Any, Any]
+
+_REASONS = {str(reason): reason for reason in PseudoChange}
+_STAGES = {str(stage): stage for stage in Stage}
+_BORDER_PX = 12
+_RING_PX = 3
+_LARGEST_PX = 1024
+CHUNK = 64
+"""Candidates that one task looks at."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the second look says of a candidate.
+
+    Parameters
+    ----------
+    reason
+        Why it is set aside; None where it stays.
+    stage
+        How far time supports it.
+    facts
+        What spoke, each ``fact=value``.
+    context
+        What its pixels and its surroundings show, for the activity.
+    """
+
+    reason: PseudoChange | None
+    stage: Stage
+    facts: tuple[str, ...]
+    context: Context
+
+
+NOT_LOOKED = Looked(None, Stage.ONE_DATE, (), Context())
+"""Of a candidate that cannot be looked at again: it stays, at the lowest stage."""
+
+
+def look_order(patches: Sequence[PixelPatch]) -> list[int]:
+    """Return the numbers of the patches in an order in which neighbours come together: by lattice block."""
+    corners = [patch.window for patch in patches]
+    return sorted(range(len(patches)), key=lambda i: (corners[i].row0 // BLOCK_PX, corners[i].col0 // BLOCK_PX, i))
+
+
+def look_at(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch]) -> list[Looked]:
+    """Look at candidates again, on both dates and on every witness.
+
+    Parameters
+    ----------
+    comparison, fit
+        What was compared, and how it was fitted.
+    patches
+        Candidates of the area, best in `look_order`: blocks are decoded once.
+
+    Raises
+    ------
+    SceneError
+        Where a block of the pair itself cannot be read; a witness that cannot be read bears none.
+    """
+    if comparison.parts:
+        # The rules speak of reflectance: where several sensors are joined, the optical one is looked at.
+        comparison, fit = comparison.parts[0], fit.parts[0]
+    if is_radar(comparison):
+        return [NOT_LOOKED] * len(patches)
+    with GridReader(comparison.grid) as reader:
+        return [_looked(reader, comparison, fit, patch) for patch in patches]
+
+
+def save_looks(path: Path, looks: Sequence[Looked]) -> None:
+    """Write looks beside and renamed."""
+    write_text(path, json.dumps([dataclasses.asdict(look) for look in looks], sort_keys=True))
+
+
+def load_looks(path: Path) -> list[Looked]:
+    """Read what `save_looks` wrote."""
+    return [
+        Looked(
+            _REASONS[d["reason"]] if d["reason"] else None,
+            _STAGES[d["stage"]],
+            tuple(d["facts"]),
+            Context(**d["context"]),
+        )
+        for d in json.loads(path.read_text("utf-8"))
+    ]
+
+
+def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
+    window = _window(patch)
+    inside = _inside(patch, window)
+    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=None, features=False)
+    block = physical_block(comparison, pair, features=False)
+    if block is None or not (inside & block.valid).any():
+        return NOT_LOOKED
+    state = np.where((pair.state == State.USABLE) & ~block.valid, np.uint8(State.NO_DATA), pair.state)
+    looks = Look(block.before, state), Look(block.after, state)
+    earlier = [_witness(reader, comparison, w.day, w.applied_px, window) for w in fit.earlier]
+    others = [_witness(reader, comparison, w.day, w.applied_px, window) for w in fit.others]
+    time = _time(comparison, fit, block.before, block.after, block.valid, inside, earlier, others)
+    elongation, rectangularity = _shape(patch)
+    candidate = Candidate(
+        roles=comparison.roles,
+        inside=inside,
+        pixel_m=comparison.grid.pixel_m,
+        before=looks[0],
+        after=looks[1],
+        earlier=tuple(look for look in earlier if look is not None),
+        later=tuple(look for look in others if look is not None),
+        rectangularity=rectangularity,
+        elongation=elongation,
+        shift_px=fit.shift_px,
+        sun_apart_deg=_sun_apart(comparison),
+        time=time,
+        calibrated=is_calibrated(comparison),
+    )
+    verdict = judge(candidate, comparison.pipeline.suppress)
+    dark = (_column(fit.dark_before, comparison.roles), _column(fit.dark_after, comparison.roles))
+    context = context_of(
+        block.before - dark[0], block.after - dark[1], block.valid, inside, comparison.roles, ring_px=_RING_PX
+    )
+    return Looked(verdict.reason, verdict.stage, verdict.facts, context)
+
+
+def _column(levels: Mapping[str, float], roles: Sequence[str]) -> Array:
+    return np.array([levels.get(role, 0.0) for role in roles], np.float32)[:, None, None]
+
+
+def _window(patch: PixelPatch) -> Window:
+    """The patch's window and a border; of a huge patch, the lattice block that holds most of it, and its surroundings."""
+    window = patch.window
+    if max(window.shape) > _LARGEST_PX:
+        runs = patch.runs.astype(np.int64)
+        blocks, which = np.unique(runs[:, :2] // BLOCK_PX, axis=0, return_inverse=True)
+        pixels = np.bincount(which.reshape(-1), weights=runs[:, 2] - runs[:, 1])
+        row, col = (int(v) * BLOCK_PX for v in blocks[int(np.argmax(pixels))])
+        window = Window(row, col, row + BLOCK_PX, col + BLOCK_PX)
+    return window.padded(_BORDER_PX)
+
+
+def _inside(patch: PixelPatch, window: Window) -> Array:
+    whole = patch.window
+    inside = np.zeros(window.shape, bool)
+    common = whole.intersection(window)
+    assert common is not None
+    inside[common.within(window)] = patch.image().astype(bool)[common.within(whole)]
+    return inside
+
+
+def _witness(
+    reader: GridReader, comparison: Comparison, day: str, shift_px: tuple[float, float], window: Window
+) -> Look | None:
+    group = _group_of(comparison, day)
+    against = replace(comparison, after=group)
+    try:
+        pair = read_pair(reader, against, window, shift_px=shift_px, inside=None, features=False)
+    except SceneError:
+        return None
+    block = physical_block(against, pair, features=False)
+    if block is None:
+        return None
+    state = np.where((pair.state == State.USABLE) & ~block.valid, np.uint8(State.NO_DATA), pair.state)
+    return Look(block.after, state)
+
+
+def _group_of(comparison: Comparison, day: str) -> DateGroup:
+    return next(g for g in (*comparison.earlier, *comparison.others) if g.day.isoformat() == day)
+
+
+def _time(
+    comparison: Comparison,
+    fit: Fit,
+    before: Array,
+    after: Array,
+    valid: Array,
+    inside: Array,
+    earlier: Sequence[Look | None],
+    others: Sequence[Look | None],
+) -> TimeFacts | None:
+    told = [
+        (witness, look)
+        for witness, look in zip(fit.earlier, earlier, strict=True)
+        if look is not None and witness.score
+    ]
+    later = [(look.values, look.state == State.USABLE) for look in others if look is not None]
+    if not told and not later:
+        return None
+    numbers = comparison.pipeline.time
+    return time_of_patch(
+        before,
+        after,
+        valid,
+        inside,
+        earlier=[
+            Earlier(look.values, look.state == State.USABLE, witness.score, witness.thresholds)
+            for witness, look in told
+            if witness.score is not None and witness.thresholds is not None
+        ],
+        same_season=[
+            _same_season(date.fromisoformat(w.day), comparison.after.day, numbers.season_days) for w, _ in told
+        ],
+        later=later,
+        numbers=TimeNumbers(
+            second_from_dates=numbers.second_from_dates,
+            before_like=numbers.before_like,
+            min_stable_px=numbers.min_stable_px,
+            returning_sigma=numbers.returning_sigma,
+            min_own_dates=numbers.min_own_dates,
+            own_spread_floor=numbers.own_spread_floor,
+        ),
+    )
+
+
+def _same_season(day: date, other: date, within_days: int) -> bool:
+    gap = abs(day.timetuple().tm_yday - other.timetuple().tm_yday)
+    return min(gap, 365 - gap) <= within_days
+
+
+def _shape(patch: PixelPatch) -> tuple[float, float]:
+    """Elongation and rectangularity by the smallest rotated rectangle over the pixels."""
+    runs = patch.runs
+    boxes = shapely.box(runs[:, 1], runs[:, 0], runs[:, 2], runs[:, 0] + 1)
+    rectangle = shapely.minimum_rotated_rectangle(shapely.geometrycollections(boxes))
+    corners = np.asarray(rectangle.exterior.coords)
+    short, long = sorted(np.hypot(*np.diff(corners[:3], axis=0).T))
+    return float(long / max(short, 1e-9)), float(min(patch.pixels / max(rectangle.area, 1e-9), 1.0))
+
+
+def _sun_apart(comparison: Comparison) -> float | None:
+    before, after = comparison.before, comparison.after
+    if not (before.dated and after.dated):
+        return None
+    place = centre_of(comparison.area, frozenset())
+    return sun_apart_deg(before.scenes[0].acquired, after.scenes[0].acquired, *place)

@@ -1,0 +1,89 @@
+"""What a review says of one area under one pipeline, and what it was laid over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyproj import CRS
+
+from ..areas import Area, Carriers
+from ..settings import Pipeline
+from .fit import Fit
+from .pair import Comparison
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Pixels of one area under one pipeline: expected = observed + not observed + failed."""
+
+    expected_px: int
+    observed_px: int
+    failed_px: int
+
+    @property
+    def not_observed_px(self) -> int:
+        """Pixels that were read but not seen clearly in both dates."""
+        return self.expected_px - self.observed_px - self.failed_px
+
+    @property
+    def observed_share(self) -> float:
+        """Share of the area that was really seen, 4 decimals."""
+        return round(self.observed_px / self.expected_px, 4) if self.expected_px else 0.0
+
+
+@dataclass(frozen=True)
+class AreaResult:
+    """All that is published of one area under one pipeline; geometries are in the output CRS.
+
+    Parameters
+    ----------
+    area
+        In the output CRS.
+    pipeline
+        None where the area had no scenes at all.
+    comparison, fit
+        None where no pair could be compared.
+    coverage
+        Pixel accounting; zero pixels where there was no grid.
+    patches, roads, suppressed
+        Rows of the layers `patch`, `patch_road` and `suppressed`.
+    unseen
+        Rows of the layer `not_observed`.
+    note
+        Code and finding where the area could not be compared.
+    """
+
+    area: Area
+    pipeline: Pipeline | None
+    comparison: Comparison | None
+    fit: Fit | None
+    coverage: Coverage
+    patches: tuple[Mapping[str, Any], ...] = ()
+    roads: tuple[Mapping[str, Any], ...] = ()
+    suppressed: tuple[Mapping[str, Any], ...] = ()
+    unseen: tuple[Mapping[str, Any], ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What patches are laid over, all in the output CRS.
+
+    Parameters
+    ----------
+    crs
+        The output CRS.
+    allowed
+        Datums that may be taken as equal.
+    areas
+        All areas, for overlaps.
+    carriers
+        What was there before, if given.
+    """
+
+    crs: CRS
+    allowed: frozenset[str]
+    areas: tuple[Area, ...]
+    carriers: Carriers | None = None
