@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codes import State
-from . import learned, rgb, sar
+from . import learned, objects, rgb, sar
 from ._kernels import count_runs, flagged_runs, unseen_runs
 from .bitemporal import BlockResult
 
@@ -31,6 +31,8 @@ class Windowed(NamedTuple):
         From a block and that fit to deviations above what the pair shows where nothing changed, float32.
     fitted
         Class of the fit.
+    in_metres
+        Its windows are given in metres: it takes the side of a pixel, ``pixel_m``, too.
     """
 
     section: str
@@ -38,10 +40,14 @@ class Windowed(NamedTuple):
     fit: Callable[..., Any]
     score: Callable[..., Array]
     fitted: Callable[..., Any]
+    in_metres: bool = False
 
 
 WINDOWED: Mapping[str, Windowed] = MappingProxyType(
     {
+        "objects": Windowed(
+            "objects", objects.reach_px, objects.fit_objects, objects.score_objects, objects.ObjectsFit, in_metres=True
+        ),
         "onnx": Windowed("onnx", learned.reach_onnx, learned.fit_onnx, learned.score_onnx, learned.OnnxFit),
         "rgb_structure": Windowed(
             "rgb", rgb.reach_px, rgb.fit_rgb_structure, rgb.score_rgb_structure, rgb.RgbStructureFit

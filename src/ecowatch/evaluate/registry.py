@@ -30,7 +30,7 @@ class SensorClass(StrEnum):
     MULTISPECTRAL = "bitemporal"
     DISPLAY_RGB = "rgb"
     VHR_RGB = "vhr"
-    AERIAL_RGB = "uav"
+    AERIAL_RGB = "buildings"
     SAR = "sar"
     HETEROGENEOUS = "none"
 

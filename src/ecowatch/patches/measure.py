@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from ..grid import Grid
 from .context import Context
 from .label import PixelPatch
-from .lines import centre_line, centre_network
+from .lines import centre_network
 
 __all__ = ["Evidence", "mean_spectrum", "shape_of", "straightness_of", "strength_of"]
 

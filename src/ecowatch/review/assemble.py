@@ -114,7 +114,8 @@ def pixel_patches(comparison: Comparison, tiles: Sequence[TileResult]) -> list[P
     smallest = min(pipeline.patches.min_area_m2.model_dump().values())
     # A pixel fewer than the smallest area: the final decision is taken on the outline, by activity.
     min_px = max(1, math.floor(smallest / comparison.grid.pixel_m**2) - 1)
-    return patches_from_runs(runs, sums, min_strong_px=pipeline.detect.min_strong_px, min_px=min_px)
+    strong_px = math.ceil(pipeline.detect.min_strong_m2 / comparison.grid.pixel_m**2)
+    return patches_from_runs(runs, sums, min_strong_px=max(pipeline.detect.min_strong_px, strong_px), min_px=min_px)
 
 
 class _Candidates(NamedTuple):

@@ -78,8 +78,7 @@ def _weights(comparison: Comparison) -> list[float]:
 
 def _windowed(reader: GridReader, comparison: Comparison, fit: Fit, window: Window) -> Deviations:
     assert fit.windowed is not None
-    detect = comparison.pipeline.detect
-    method, numbers = WINDOWED[detect.method], detect.numbers()
+    method, numbers = WINDOWED[comparison.pipeline.detect.method], comparison.numbers
     wide = window.lattice_block.padded(method.reach_px(**numbers))
     pair = read_pair(reader, comparison, wide, shift_px=fit.applied_px, inside=None)
     own = window.within(wide)

@@ -196,14 +196,13 @@ def _fit_windowed(
     reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
 ) -> Fit:
     """Fit a method that looks at surroundings on whole blocks; nothing is fitted where too few pixels are usable."""
-    detect = comparison.pipeline.detect
     found = _physical_blocks(reader, comparison, blocks, shift_px)
     count = sum(int(block.valid.sum()) for block in found)
     nothing = Fit(None, shift_px, None, None, None, count)
     if count < comparison.pipeline.prepare.min_valid_px:
         return nothing
-    method = WINDOWED[detect.method]
-    made = replace(nothing, windowed=dataclasses.asdict(method.fit(found, **detect.numbers())))
+    method = WINDOWED[comparison.pipeline.detect.method]
+    made = replace(nothing, windowed=dataclasses.asdict(method.fit(found, **comparison.numbers)))
     if is_radar(comparison):
         return made
     samples = [np.concatenate([b[date][:, b.valid] for b in found], axis=1) for date in (0, 1)]

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from affine import Affine
 from pyproj import CRS
 
 from .. import __version__
 from ..areas import Area
+from ..detect import WINDOWED
 from ..errors import PairError
 from ..grid import Grid, lattice_grid, transformed, utm_crs
 from ..scenes import Scene
@@ -60,6 +62,13 @@ class Comparison:
     parts: tuple[Comparison, ...] = ()
     earlier: tuple[DateGroup, ...] = ()
     others: tuple[DateGroup, ...] = ()
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Numbers of a method that looks at surroundings, by keyword."""
+        detect = self.pipeline.detect
+        known = {"pixel_m": self.grid.pixel_m} if WINDOWED[detect.method].in_metres else {}
+        return detect.numbers() | known
 
     @cached_property
     def key(self) -> str:

@@ -62,6 +62,17 @@ class Water(Settings):
     )
 
 
+class Objects(Settings):
+    """Numbers of objects: buildings in colour pictures of half a metre and finer, by a small learned model."""
+
+    working_m: float = Field(
+        default=0.5, ge=0.3, le=1.0, description="The most a working pixel may measure, in metres; the model knows 0.5."
+    )
+    smooth_m: float = Field(
+        default=2.0, ge=0, le=5, description="Deviation of the window over which evidence is gathered, in metres."
+    )
+
+
 class Onnx(Settings):
     """A learned model as a detector; its digest makes it part of the pipeline."""
 
@@ -71,18 +82,25 @@ class Onnx(Settings):
     )
 
 
-WINDOWED_SECTIONS: dict[str, str] = {"onnx": "onnx", "rgb_structure": "rgb", "sar_log_ratio": "sar"}
+WINDOWED_SECTIONS: dict[str, str] = {
+    "objects": "objects",
+    "onnx": "onnx",
+    "rgb_structure": "rgb",
+    "sar_log_ratio": "sar",
+}
 """Method that looks at surroundings → section of `Detect` with its numbers."""
 
 
 class Detect(Settings):
     """Score and thresholds."""
 
-    method: Literal["ir_mad", "change_vector", "rgb_texture", "rgb_structure", "sar_log_ratio", "onnx"] = Field(
-        default="ir_mad",
-        description=(
-            "ir_mad, change_vector; rgb_texture, rgb_structure (pictures); sar_log_ratio (radar backscatter); onnx (a model)."
-        ),
+    method: Literal["ir_mad", "change_vector", "rgb_texture", "rgb_structure", "objects", "sar_log_ratio", "onnx"] = (
+        Field(
+            default="ir_mad",
+            description=(
+                "ir_mad, change_vector; rgb_texture, rgb_structure, objects (pictures); sar_log_ratio (radar); onnx (a model)."
+            ),
+        )
     )
     bands: tuple[str, ...] = Field(
         default=("blue", "green", "red", "nir", "swir1", "swir2"),
@@ -111,12 +129,16 @@ class Detect(Settings):
         description="Strong flag, likewise; a patch needs strong pixels and takes in the weak ones around.",
     )
     min_strong_px: int = Field(default=2, ge=1, description="A patch has at least this many strong pixels.")
+    min_strong_m2: float = Field(
+        default=0.0, ge=0, description="The same as an area, square metres; the larger counts."
+    )
     reach_px: int = Field(
         default=1, ge=0, le=8, description="What a displacement of so many pixels explains makes no strong flag."
     )
     texture_px: int = Field(default=5, ge=3, le=31, description="Side of the window of rgb_texture, odd, in pixels.")
     water: Water = Field(default=Water(), description="Where land became water, or water land.")
     rgb: RgbStructure = Field(default=RgbStructure(), description="Numbers of rgb_structure.")
+    objects: Objects = Field(default=Objects(), description="Numbers of objects.")
     onnx: Onnx = Field(default=Onnx(), description="The model of onnx.")
     sar: SarLogRatio = Field(default=SarLogRatio(), description="Numbers of sar_log_ratio.")
 

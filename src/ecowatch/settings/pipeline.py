@@ -214,6 +214,27 @@ def joined_pipeline() -> Pipeline:
     )
 
 
+def buildings_pipeline() -> Pipeline:
+    """Return the shipped pipeline for buildings in colour pictures of half a metre and finer."""
+    return Pipeline(
+        name="buildings",
+        prepare=Prepare(erode_px=0),
+        align=Align(max_shift_px=20.0, apply_from_px=0.5, max_residual_px=5.0),
+        detect=Detect(
+            method="objects",
+            bands=("red", "green", "blue"),
+            weak_sigma=1.0,
+            strong_sigma=2.4,
+            min_strong_px=1,
+            min_strong_m2=3.0,
+        ),
+        patches=Patches(
+            max_hole_m2=20.0, min_area_m2=MinimumArea(default=10.0, road=10.0, settlement=10.0, undetermined=10.0)
+        ),
+        activity=ActivityRules(road_width_m=15.0, building_max_m2=6000.0, rectangularity=0.8),
+    )
+
+
 def uav_pipeline() -> Pipeline:
     """Return the shipped pipeline for RGB orthomosaics of UAVs."""
     return Pipeline(

@@ -9,6 +9,7 @@ from .example import commented_toml
 from .pipeline import (
     Pipeline,
     bitemporal_pipeline,
+    buildings_pipeline,
     joined_pipeline,
     rgb_pipeline,
     sar_pipeline,
@@ -41,6 +42,7 @@ def shipped_pipelines() -> dict[str, Pipeline]:
     """Return the shipped pipelines by name: one per class of sensor."""
     made = (
         bitemporal_pipeline(),
+        buildings_pipeline(),
         rgb_pipeline(),
         joined_pipeline(),
         sar_pipeline(),
@@ -75,6 +77,9 @@ def shipped_files() -> dict[str, str]:
         "pipelines/bitemporal.toml": commented_toml(
             bitemporal_pipeline(),
             title="Two dates of a multispectral satellite sensor: IR-MAD, hysteresis, patches.",
+        ),
+        "pipelines/buildings.toml": commented_toml(
+            buildings_pipeline(), title="Two colour pictures of half a metre or finer: buildings that came or went."
         ),
         "pipelines/rgb.toml": commented_toml(
             rgb_pipeline(), title="Two colour pictures of about 10 m, stretched for display: colour and structure."
