@@ -50,6 +50,6 @@ def test_a_sensor_that_sees_nothing_takes_nothing_away() -> None:
 def test_every_windowed_method_has_its_section_and_takes_its_numbers() -> None:
     assert {name: method.section for name, method in WINDOWED.items()} == WINDOWED_SECTIONS
     for name, method in WINDOWED.items():
-        numbers = Detect.model_validate({"method": name}).numbers()
+        numbers = Detect.model_validate({"method": name}).numbers() | ({"pixel_m": 0.2} if method.in_metres else {})
         if name != "onnx":  # its reach stands in the model file
             assert method.reach_px(**numbers) >= 0, name
