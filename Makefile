@@ -40,9 +40,11 @@ check: $(STAMP)
 # Judge the pipelines on the labelled pairs; exit code 3 only says that some pair has no method.
 accuracy: $(STAMP)
 	$(BIN)/ecowatch evaluate $(ECOWATCH_TEST_DATA)/bitemporal --out docs/accuracy.md || test $$? -eq 3
+	$(BIN)/python benchmarks/learn_objects.py --page >> docs/accuracy.md
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/speed.py --size $(SIZE) --data $(BENCH_DATA)
 
 # Print the shipped settings files anew from the models.

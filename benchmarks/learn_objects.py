@@ -1,13 +1,15 @@
 """Learn the sum of `ecowatch.detect.objects` and measure it with each place left out; prints both, writes nothing.
 
-Run as ``ECOWATCH_TEST_DATA=... python benchmarks/learn_objects.py``. A place is the whole of LEVIR, the whole of WHU, and
-each tile of FOTBCD. Thresholds are the shipped ones and are not learned here.
+Run as ``ECOWATCH_TEST_DATA=... python benchmarks/learn_objects.py``; with ``--page`` it prints only the section of
+``docs/accuracy.md``. A place is the whole of LEVIR, the whole of WHU, and each tile of FOTBCD. Thresholds are the shipped
+ones and are not learned here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +20,25 @@ from scipy import ndimage
 from ecowatch.detect.block import PairBlock
 from ecowatch.detect.objects import ObjectModel, evidence, fit_objects, margin
 from ecowatch.detect.segments import block_mean, gaussian, working_factor
+from ecowatch.settings import shipped_pipelines
 
 Array = np.ndarray[Any, Any]
 
 FAMILIES = ("vhr_levir", "vhr_whu", "vhr_fotbcd")
 UNCHANGED = ("_654", "_17870", "instances_", "whu_lgp_train2", "whu_lgp_test10")
 WORKING_M, SMOOTH_M, LIMIT, RIDGE, PER_TILE, SEED = 0.5, 2.0, 4.0, 20.0, 600, 0
-WEAK, STRONG, LEAST_M2, LEAST_STRONG_M2 = 1.2, 2.4, 10.0, 3.0
+SHIPPED = shipped_pipelines()["buildings"]
+WEAK, STRONG = SHIPPED.detect.weak_sigma, SHIPPED.detect.strong_sigma
+LEAST_M2, LEAST_STRONG_M2 = SHIPPED.patches.min_area_m2.settlement, SHIPPED.detect.min_strong_m2
+PAGE = """
+## Learned: buildings, each place left out
+
+The buildings pipeline holds a model of 32 numbers that was learned on these very places, so its rows above are no test. Here
+it is learned anew without the place it is judged on (the whole of LEVIR, the whole of WHU, each tile of FOTBCD); objects of at
+least 100 pixels, found where half of their pixels are flagged; unchanged: mean flagged share of the tiles without change. The
+features were chosen on the same places, so even this is optimistic, and a camera that no place shares does worse: with all
+of FOTBCD left out, 29 % of its unchanged ground was flagged.
+"""
 EIGHT = np.ones((3, 3), bool)
 
 
@@ -180,12 +194,17 @@ def main() -> None:
     centre = np.median(every, axis=0)
     scale = np.maximum(1.4826 * np.median(np.abs(every - centre), axis=0) + 1e-4, 0.5 * every.std(axis=0))
     model = calibrated(learn(samples, centre, scale), tiles)
-    print(model)
+    page = "--page" in sys.argv
+    print(PAGE if page else model)
     places = sorted({tile.place for tile in tiles})
     left_out = {}
     for place in places:
         others = Samples(*(column[samples.place != place] for column in samples))
         left_out[place] = calibrated(learn(others, centre, scale), [t for t in tiles if t.place != place])
+    if page:
+        for name, models in (("all in", dict.fromkeys(places, model)), ("place left out", left_out)):
+            print(f"- {name}: {measure(tiles, models, WEAK, STRONG, each=False)}", end="")
+        return
     for name, models in (("all in", dict.fromkeys(places, model)), ("place left out", left_out)):
         for weak in (WEAK - 0.2, WEAK, WEAK + 0.2):
             for strong in (STRONG - 0.2, STRONG, STRONG + 0.2):

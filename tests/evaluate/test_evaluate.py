@@ -75,11 +75,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image = np.clip((before + rng.normal(0, 0.01, before.shape)) * 65535, 0, 65535)
         write(root / "series" / f"pit_{day}.tif", np.concatenate([image, scl]).astype(np.uint16))
     write(root / "ms" / "gone_t1.tif", eight(before))
+    # Reflectance as floats, four bands, and a pair that nobody labelled because nothing changed.
+    for pair, after in (("floats", changed), ("quiet_floats", quiet)):
+        write(root / "gf" / f"{pair}_t1.tif", before[:4].astype(np.float32))
+        write(root / "gf" / f"{pair}_t2.tif", after[:4].astype(np.float32))
+        write(root / "gf" / f"{pair}_label.tif", label[None])
     registry = [
         entry("ms", "new", kind="multispectral", bands=SIX, resolution_m=30, date_t1="2020-05-01", date_t2="?"),
         entry("ms", "still", kind="multispectral", bands=SIX, resolution_m=None),
         entry("ms", "gone", kind="multispectral", bands=SIX, resolution_m=30),
         entry("ms", "odd", score="beauty"),
+        entry("gf", "floats", bands=SIX[:4], dtype="float32", resolution_m=8),
+        entry("gf", "quiet_floats", bands=SIX[:4], dtype="float32", score="flagged_share"),
         entry("mix", "lake", kind="heterogeneous", bands={"t1": ["gray"], "t2": ["b1", "b2", "b3"]}),
         entry(
             "series",
@@ -99,10 +106,11 @@ def test_command_gives_one_object_per_pair(folder: Path) -> None:
     made = CliRunner().invoke(app, ["evaluate", str(folder), "--json"])
     assert made.exit_code == 3, made.output
     rows = {row["pair"]: row for row in json.loads(made.stdout)}
-    assert set(rows) == {"new", "still", "gone", "lake", "pit_same"}
+    assert set(rows) == {"new", "still", "gone", "lake", "pit_same", "floats", "quiet_floats"}
     assert all(list(row) == KEYS for row in rows.values())
     assert rows["new"]["f1"] > 0.95 and rows["new"]["kappa"] > 0.9 and rows["new"]["object_recall"] is None
     assert rows["still"]["f1"] is None and rows["still"]["flagged_share"] < 0.002
+    assert rows["floats"]["f1"] > 0.95 and rows["quiet_floats"]["flagged_share"] < 0.002
     assert rows["pit_same"]["flagged_share"] < 0.002 and rows["pit_same"]["oa"] is None
     assert rows["gone"]["f1"] is None and rows["lake"]["f1"] is None
     for told in ("gone_t2.tif", "beauty", "NO_METHOD"):

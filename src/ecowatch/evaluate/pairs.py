@@ -17,7 +17,7 @@ from ..grid import Grid, lattice_grid
 from ..intake import RASTER_KINDS, admit
 from ..raster import GridReader, Layer, inspect
 from ..review import Comparison, DateGroup
-from ..scenes import Band, Quality, QualityKind, Scene, Unit
+from ..scenes import Band, Quality, QualityKind, Scene, Unit, in_whole_numbers
 from ..settings import Pipeline
 from .registry import Dated, LabelledPair, SensorClass
 
@@ -130,7 +130,7 @@ def _group(pair: LabelledPair, dated: Dated, grid: Grid, root: Path, number: int
 
     unit = _unit(pair, info.dtype)
     bands = tuple(
-        Band(role, layer(i), pair.scale, 0.0, unit)
+        Band(role, *in_whole_numbers(layer(i), unit, pair.scale), 0.0, unit)
         for i, role in enumerate(pair.roles, 1)
         if role and role not in ("scl", "valid")
     )

@@ -39,6 +39,7 @@ from .tile import TileResult
 from .unseen import observed_around, polygons_of, unseen_row, unseen_rows
 
 Array = np.ndarray[Any, Any]
+_SEA = (Carrier.SHORELINE, Carrier.NEARSHORE)
 
 
 def assemble(
@@ -158,9 +159,10 @@ def _patch_rows(
     unseen = unseen[np.argsort(unseen[:, 0], kind="stable")]
     rows, lines = [], []
     carriers = _carriers(candidates.placed, surroundings)
-    for patch, look, outline, geometry, carrier in zip(*candidates, carriers, strict=True):
+    coasts = _at_coast(candidates.placed, surroundings)
+    for patch, look, outline, geometry, carrier, coast in zip(*candidates, carriers, coasts, strict=True):
         area_m2 = geodesic_area_m2(geometry, surroundings.crs)
-        evidence, line = _evidence(comparison, fit, patch, look, outline, area_m2, carrier)
+        evidence, line = _evidence(comparison, fit, patch, look, outline, area_m2, carrier, coast)
         named = name_activity(evidence, comparison.pipeline.activity)
         if area_m2 < smallest_area_m2(named.activity, rules.min_area_m2):
             continue
@@ -254,6 +256,7 @@ def _evidence(
     outline: BaseGeometry,
     area_m2: float,
     carrier: str | None,
+    coast: bool,
 ) -> tuple[Evidence, BaseGeometry | None]:
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
@@ -271,6 +274,7 @@ def _evidence(
         straightness=straightness_of(outline, comparison.grid),
         context=look.context,
         carrier=Carrier.named(carrier) if carrier else None,
+        near=frozenset({"coast"}) if coast else frozenset(),
         reflectance=is_calibrated(comparison),
         dark_before=fit.dark_before,
         dark_after=fit.dark_after,
@@ -343,6 +347,17 @@ def _carriers(geometries: Sequence[BaseGeometry], surroundings: Surroundings) ->
     if surroundings.carriers is None:
         return [None] * len(geometries)
     return [majority(share) for share in overlap_shares_of(geometries, surroundings.carriers.parts, surroundings.crs)]
+
+
+def _at_coast(geometries: Sequence[BaseGeometry], surroundings: Surroundings) -> list[bool]:
+    """Whether each patch touches ground that the carrier layer calls shoreline or nearshore water."""
+    if surroundings.carriers is None:
+        return [False] * len(geometries)
+    sea = [g for label, g in surroundings.carriers.parts if Carrier.named(label) in _SEA]
+    if not sea:
+        return [False] * len(geometries)
+    tree = shapely.STRtree(sea)
+    return [len(tree.query(geometry, predicate="intersects")) > 0 for geometry in geometries]
 
 
 def _overlaps(rows: Sequence[Mapping[str, Any]], area: Area, surroundings: Surroundings) -> list[dict[str, Any]]:

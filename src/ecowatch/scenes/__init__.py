@@ -1,6 +1,7 @@
 """Scenes: from files of many products to one record that says what the numbers mean."""
 
 from .catalog import find_scenes
+from .reading import in_whole_numbers
 from .scene import RADAR_UNITS, Band, Catalog, Quality, QualityKind, Quarantined, Scene, Unit
 from .sensors import SENSORS
 
@@ -15,4 +16,5 @@ __all__ = [
     "Scene",
     "Unit",
     "find_scenes",
+    "in_whole_numbers",
 ]

@@ -104,12 +104,24 @@ def band_of(
     SceneError
         As `layer_of`.
     """
-    layer = layer_of(file, fill=fill, index=index)
+    layer, scale = in_whole_numbers(layer_of(file, fill=fill, index=index), unit, scale)
+    return Band(role, layer, scale, offset, unit)
+
+
+def in_whole_numbers(layer: Layer, unit: Unit, scale: float) -> tuple[Layer, float]:
+    """Return a layer that is read as integers, and the scale of those; integer layers as they are.
+
+    Parameters
+    ----------
+    layer
+        As the file holds it.
+    unit, scale
+        What its numbers mean.
+    """
     if not layer.dtype.startswith("float"):
-        return Band(role, layer, scale, offset, unit)
+        return layer, scale
     quantum = _RESOLUTION[unit] / scale
-    whole = replace(layer, dtype="int32", fill=_NO_NUMBER, quantum=quantum, file_fill=layer.fill)
-    return Band(role, whole, scale * quantum, offset, unit)
+    return replace(layer, dtype="int32", fill=_NO_NUMBER, quantum=quantum, file_fill=layer.fill), scale * quantum
 
 
 def layer_of(file: RasterFile, *, fill: float | None, index: int = 1, grid: Grid | None = None) -> Layer:

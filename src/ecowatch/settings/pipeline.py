@@ -146,7 +146,7 @@ class Pipeline(Settings):
 
 def bitemporal_pipeline() -> Pipeline:
     """Return the shipped pipeline for multispectral satellite pairs."""
-    return Pipeline()
+    return Pipeline(version="2")
 
 
 def sar_pipeline() -> Pipeline:
@@ -239,6 +239,7 @@ def uav_pipeline() -> Pipeline:
     """Return the shipped pipeline for RGB orthomosaics of UAVs."""
     return Pipeline(
         name="uav",
+        version="2",
         prepare=Prepare(erode_px=3),
         align=Align(max_shift_px=20.0),
         detect=Detect(method="rgb_texture", bands=("red", "green", "blue"), min_strong_px=20),
