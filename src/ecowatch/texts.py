@@ -15,6 +15,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "observed": ("观测比例", "observed"),
     "dates": ("前后时相", "before → after"),
     "none_flagged": ("未发现变化图斑", "nothing flagged"),
+    "set_aside": ("(另有已排除的伪变化,见 suppressed 图层)", "(set aside as no change: layer suppressed)"),
     "not_compared": ("未能比对", "not compared"),
     "total_once": ("合计(重叠区域只计一次)", "total (overlaps counted once)"),
     "written": ("结果文件", "GeoPackage"),

@@ -16,7 +16,7 @@ from ..errors import SceneError
 from ..grid import Grid, lattice_grid
 from ..intake import RASTER_KINDS, admit
 from ..raster import GridReader, Layer, inspect
-from ..review import Comparison, DateGroup
+from ..review import Comparison, DateGroup, witnesses_of
 from ..scenes import Band, Quality, QualityKind, Scene, Unit, in_whole_numbers
 from ..settings import Pipeline
 from .registry import Dated, LabelledPair, SensorClass
@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 # A pair is compared pixel by pixel, wherever it lies: its grid is laid at the origin of a metric CRS.
 _LOCAL = CRS.from_epsg(32631)
 _ORIGIN = (500_000.0, 1_000_000.0)
+_PLACE = (3.0, 9.0)
 # Where nobody knows the pixel: what the class of sensor usually has, metres.
 _USUAL_PIXEL_M = {
     SensorClass.MULTISPECTRAL: 10.0,
@@ -62,16 +63,11 @@ def comparison_of(pair: LabelledPair, before: Dated, after: Dated, pipeline: Pip
         raise SceneError(
             "BAND_MISSING", before.path, f"none of {', '.join(pipeline.detect.bands)}", "describe its bands"
         )
-    return Comparison(
-        area,
-        "2000",
-        pipeline,
-        lattice_grid(grid, grid.bounds),
-        roles,
-        groups[0],
-        groups[1],
-        "a labelled pair",
-    )
+    earlier = [_group(pair, d, grid, root, 0) for d in pair.series if d.day and before.day and d.day < before.day]
+    chosen = witnesses_of(area, earlier, groups[1], pipeline, _PLACE, frozenset(), pipeline.time.earlier)
+    lattice = lattice_grid(grid, grid.bounds)
+    before_group, after_group = groups
+    return Comparison(area, "2000", pipeline, lattice, roles, before_group, after_group, "a labelled pair", (), chosen)
 
 
 def pixel_grid(pair: LabelledPair, shape: tuple[int, int]) -> Grid:

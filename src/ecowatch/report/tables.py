@@ -37,9 +37,11 @@ def _rows(folder: Path, language: Language) -> Iterator[list[str]]:
     areas = pyogrio.read_dataframe(package, layer="area_summary", read_geometry=False)
     patches = pyogrio.read_dataframe(package, layer="patch", read_geometry=False)
     counts: defaultdict[Any, list[float]] = defaultdict(lambda: [0, 0.0])
-    column = f"activity_{language}"
     for row in patches.itertuples():
-        entry = counts[row.area_id, row.pipeline, f"{row.activity_code} {getattr(row, column)}"]
+        natural = getattr(row, f"natural_{language}")
+        # A natural change is no human activity, but it is more than "undetermined".
+        name = natural if isinstance(natural, str) else getattr(row, f"activity_{language}")
+        entry = counts[row.area_id, row.pipeline, f"{row.activity_code} {name}"]
         entry[0] += 1
         entry[1] += row.area_ha
     for area in areas.itertuples():
@@ -54,5 +56,8 @@ def _rows(folder: Path, language: Language) -> Iterator[list[str]]:
         for number, (activity, (count, hectares)) in enumerate(sorted(found.items())):
             lead = first if number == 0 else ["", "", ""]
             yield [*lead, activity, str(int(count)), f"{hectares:.2f}"]
+        if area.suppressed:
+            told = text("set_aside", language)
+            yield ["", "", "", told, str(int(area.suppressed)), f"{area.suppressed_ha:.2f}"]
     totals = json.loads((folder / "run.json").read_text("utf-8"))["totals"]
     yield [text("total_once", language), "", "", "", str(totals["patches"]), f"{totals['patch_ha']:.2f}"]

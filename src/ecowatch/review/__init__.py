@@ -1,6 +1,6 @@
 """A review from settings to products: plan, fit, tiles, assembly, record."""
 
-from .choice import DateGroup
+from .choice import DateGroup, witnesses_of
 from .pair import Comparison, joined
 from .plan import Plan, PlannedTask, expected_minutes, make_plan, planned_tasks, write_plan
 from .record import software_versions
@@ -29,5 +29,6 @@ __all__ = [
     "review_whole",
     "run_review",
     "software_versions",
+    "witnesses_of",
     "write_plan",
 ]

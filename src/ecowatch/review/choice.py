@@ -128,7 +128,7 @@ def choose_dates(
     clear = _clearest(area, same or first, prepare, allowed)
     before = min(clear, key=lambda seen: (_unlike(seen.group, after.group, place), -seen.group.day.toordinal()))
     alike = [g for g in groups if (g.sensor, g.track) == (after.group.sensor, after.group.track)]
-    earlier = _witnesses(
+    earlier = witnesses_of(
         area,
         [g for g in alike if g.day < before.group.day],
         after.group,
@@ -137,7 +137,7 @@ def choose_dates(
         allowed,
         pipeline.time.earlier,
     )
-    others = _witnesses(
+    others = witnesses_of(
         area,
         [g for g in alike if g.day > before.group.day and g.day != after.group.day],
         after.group,
@@ -173,7 +173,7 @@ def _clearest(area: Area, groups: Sequence[DateGroup], prepare: Prepare, allowed
     return sorted(clear, key=lambda s: (s.group.day, s.group.sensor))
 
 
-def _witnesses(
+def witnesses_of(
     area: Area,
     groups: Sequence[DateGroup],
     after: DateGroup,
@@ -182,7 +182,25 @@ def _witnesses(
     allowed: frozenset[str],
     most: int,
 ) -> tuple[DateGroup, ...]:
-    """Up to `most` dates, most like the after date in season and sun first, clear enough to tell; oldest first."""
+    """Return up to `most` dates, most like the after date in season and sun first, clear enough to tell; oldest first.
+
+    Parameters
+    ----------
+    area
+        In any CRS.
+    groups
+        Candidates.
+    after
+        The after date.
+    pipeline
+        Tells what is clear, and how much of it is needed.
+    place
+        Longitude and latitude, for the sun.
+    allowed
+        Datums that may be taken as equal.
+    most
+        At most so many.
+    """
     found: list[DateGroup] = []
     for group in sorted(groups, key=lambda g: (_unlike(g, after, place), -g.day.toordinal())):
         if len(found) == most:
