@@ -203,7 +203,7 @@ def test_plan_tells_new_skip_and_recompute(sample: Path, tmp_path: Path) -> None
     pipelines = tmp_path / "pipelines"
     pipelines.mkdir()
     for path in review.pipelines.glob("*.toml"):
-        (pipelines / path.name).write_text(path.read_text("utf-8").replace('version = "1"', 'version = "2"'), "utf-8")
+        (pipelines / path.name).write_text(path.read_text("utf-8").replace('version = "2"', 'version = "3"'), "utf-8")
     assert statuses(review.model_copy(update={"pipelines": pipelines})) == {"recompute"}
 
 
