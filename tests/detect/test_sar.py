@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, label
 
 from ecowatch.detect.block import PairBlock
-from ecowatch.detect.sar import SarLogRatioFit, fit_sar_log_ratio, reach_px, score_sar_log_ratio
+from ecowatch.detect.sar import SarLogRatioFit, _scale, fit_sar_log_ratio, reach_px, score_sar_log_ratio
 from ecowatch.errors import PairError
 
 NUMBERS = {
@@ -214,3 +214,12 @@ def test_real_pairs(shared_data: Path, name: str, least_f1: float) -> None:
     flagged = _flagged(_score(_pair(*decibel)))
     labelled = truth != 255
     assert _f1(flagged[labelled], truth[labelled] == 1) >= least_f1
+
+
+def test_half_of_the_typical_change_is_half_of_what_lies_above_it() -> None:
+    """Deviations spread evenly up to 20: half of the median of those above t is (t + 20) / 4, which is t at 20 / 3."""
+    assert _scale(np.linspace(0, 20, 4001), 3.5, 1) == pytest.approx(20 / 3 / 3.5, abs=0.01)
+    # A few reflectors, or a change hardly above its threshold, raise nothing; nor may strong ones hide all others.
+    assert _scale(np.r_[np.zeros(1000), np.full(49, 90.0)], 3.5, 1) == 1
+    assert _scale(np.r_[np.zeros(1000), np.full(200, 6.0), np.full(100, 90.0)], 3.5, 1) == 1
+    assert _scale(np.full(1000, 90.0), 3.5, 1) == 2

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.warp import Resampling, reproject
 from scipy import ndimage as ndi
 
-from ecowatch.prepare import WindowShift, pair_shift, shifted, support_px, window_shift
+from ecowatch.prepare import PlacedShift, ShiftField, fit_field, shifted, support_px, window_shift
 
 
 def ground(seed: int = 0, side: int = 400) -> np.ndarray:
@@ -49,7 +49,6 @@ def test_cloud_carries_no_weight() -> None:
 def test_unrelated_images_are_not_believed() -> None:
     found = window_shift(ground(1)[:200, :200], ground(2)[:200, :200], np.ones((200, 200), bool))
     assert found.peak < 0.35
-    assert pair_shift([found], min_peak=0.35, max_shift_px=5) is None
 
 
 @pytest.mark.parametrize("what", ["flat", "hidden"])
@@ -57,13 +56,6 @@ def test_nothing_to_measure(what: str) -> None:
     image = np.zeros((64, 64)) if what == "flat" else ground()[:64, :64]
     valid = np.full((64, 64), what == "flat")
     assert window_shift(image, image, valid).peak == 0.0
-
-
-def test_one_straggler_does_not_pull_the_others() -> None:
-    shifts = [WindowShift(0.3, -0.2, 0.9)] * 6 + [WindowShift(4.0, 4.0, 0.8)]
-    found = pair_shift(shifts, min_peak=0.5, max_shift_px=5)
-    assert found is not None
-    assert (found.row_px, found.col_px, found.reliable, found.measured) == (0.3, -0.2, 6, 7)
 
 
 def oracle_sample(image: np.ndarray, row: float, col: float) -> float:
@@ -107,6 +99,16 @@ def test_fill_is_never_blended() -> None:
     out, _ = shifted(image, None, shift_px=(0.5, 0.5), pad_px=3, fill=0)
     assert set(np.unique(out)) == {0, 1000}
     assert (out == 0).sum() == 16
+
+
+@pytest.mark.parametrize(("number", "beside"), [(65535, 65534), (0, 1), (4000, 4001)])
+def test_a_true_value_never_becomes_fill(number: int, beside: int) -> None:
+    """Between a brighter and a darker row the sample falls on the fill value, and is moved beside it."""
+    image = np.full((1, 20, 20), number + 100 if number < 65000 else number - 1, np.uint16)
+    image[0, 10:] = max(number - 100, 1) if number < 65000 else 65000
+    out, _ = shifted(image, None, shift_px=(0.5, 0.0), pad_px=3, fill=number)
+    assert (out != number).all()
+    assert beside in out
 
 
 def test_coverage_shrinks_by_the_support() -> None:
@@ -188,28 +190,24 @@ def test_two_satellites_over_one_place(shared_data: Path) -> None:
         red = coarse.read(4).astype(float)
         reproject(red, after, src_transform=coarse.transform, resampling=Resampling.cubic, **places)
 
-    def windows(later: np.ndarray) -> list[WindowShift]:
+    def field(later: np.ndarray) -> ShiftField | None:
+        full = np.ones((256, 256), bool)
         parts = [(slice(y, y + 256), slice(x, x + 256)) for y in range(16, 1041, 256) for x in (16, 520)]
-        return [window_shift(before[p], later[p], np.ones((256, 256), bool)) for p in parts]
+        shifts = [
+            PlacedShift(p[0].start + 127.5, p[1].start + 127.5, window_shift(before[p], later[p], full)) for p in parts
+        ]
+        numbers = {"min_peak": 0.35, "max_shift_px": 5, "agree_px": 0.3, "min_agree": 3, "max_degree": 1}
+        return fit_field(shifts, **numbers, min_gain_px=0.05, half_window_px=128)
 
-    found = pair_shift(windows(after), min_peak=0.35, max_shift_px=5)
-    assert found is not None and found.reliable == found.measured == 10
-    assert (found.row_px, found.col_px) == pytest.approx((0.83, 0.25), abs=0.1)
+    found = field(after)
+    assert found is not None and found.believed >= 8 and found.measured == 10
+    assert found.mean_px == pytest.approx((0.83, 0.25), abs=0.1)
     laid, _ = shifted(
         np.floor(np.pad(after, 3, mode="edge") + 0.5).astype(np.uint8)[None],
         None,
-        shift_px=(found.row_px, found.col_px),
+        shift_px=found.mean_px,
         pad_px=3,
         fill=None,
     )
-    left = pair_shift(windows(laid[0].astype(float)), min_peak=0.35, max_shift_px=5)
-    assert left is not None and left.length_px < 0.05 and left.spread_px < 0.15
-
-
-def test_a_few_clear_windows_outvote_many_cloudy_ones() -> None:
-    rng = np.random.default_rng(0)
-    cloudy = [WindowShift(*rng.uniform(-9, 9, 2), rng.uniform(0.36, 0.8)) for _ in range(9)]
-    found = pair_shift([*cloudy, *[WindowShift(0.3, -0.2, 0.8)] * 4], min_peak=0.35, max_shift_px=5)
-    assert found is not None
-    assert (found.row_px, found.col_px, found.reliable, found.measured) == (0.3, -0.2, 4, 13)
-    assert pair_shift(cloudy, min_peak=0.35, max_shift_px=5) is None
+    left = field(laid[0].astype(float))
+    assert left is not None and left.length_px < 0.05 and left.rmse_px < 0.15

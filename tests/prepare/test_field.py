@@ -10,7 +10,15 @@ import pytest
 from scipy import ndimage as ndi
 
 from ecowatch.prepare.align import WindowShift, shifted, support_px, window_shift
-from ecowatch.prepare.field import PlacedShift, ShiftField, cell_px, field_support_px, fit_field, shifted_by_field
+from ecowatch.prepare.field import (
+    PlacedShift,
+    ShiftField,
+    field_support_px,
+    fit_field,
+    nearest_by_field,
+    shifted_by_field,
+    with_cells,
+)
 
 NUMBERS = {
     "min_peak": 0.35,
@@ -111,7 +119,7 @@ def test_windows_that_contradict_one_another_say_nothing() -> None:
 def test_one_window_alone_is_believed() -> None:
     found = fit_field([PlacedShift(128.0, 128.0, WindowShift(0.3, 0.4, 0.9))], **NUMBERS)
     assert found is not None and found.mean_px == (0.3, 0.4)
-    assert found.largest_px == pytest.approx(0.5)
+    assert found.length_px == pytest.approx(0.5)
 
 
 def test_the_field_survives_json_and_repeats_itself() -> None:
@@ -131,15 +139,15 @@ def test_nothing_is_foretold_beyond_the_windows() -> None:
 def test_step_and_cell() -> None:
     field = sloped()
     assert field.step_px(100) == pytest.approx(0.4, abs=0.001)
-    assert cell_px(field, 0.05) == 16
-    assert cell_px(field, 0.15) == 32
-    assert cell_px(constant(3.0, 1.0), 0.02) == 512
+    assert with_cells(field, max_step_px=0.05).cell_px == 16
+    assert with_cells(field, max_step_px=0.15).cell_px == 32
+    assert with_cells(constant(3.0, 1.0), max_step_px=0.02).cell_px == 512
 
 
 def test_a_constant_field_equals_the_constant_shift() -> None:
     image = np.random.default_rng(2).integers(1, 4000, (2, 640, 600)).astype(np.uint16)
     field, pad = constant(1.3, -0.6), 6
-    whole, _ = shifted_by_field(image, None, field=field, row0=77, col0=501, pad_px=pad, fill=0, max_step_px=0.02)
+    whole, _ = shifted_by_field(image, None, field=field, row0=77, col0=501, pad_px=pad, fill=0)
     plain, _ = shifted(image, None, shift_px=(1.3, -0.6), pad_px=pad, fill=0)
     assert support_px((1.3, -0.6)) <= field_support_px(field) <= pad
     assert (whole == plain).all()
@@ -149,11 +157,11 @@ def test_a_constant_field_equals_the_constant_shift() -> None:
 @pytest.mark.parametrize("left", [0, 7, 150])
 def test_a_cut_with_margin_equals_the_whole(top: int, left: int) -> None:
     rng = np.random.default_rng(4)
-    field = sloped()
+    field = with_cells(sloped(), max_step_px=0.05)
     pad = field_support_px(field)
     image = rng.integers(0, 4000, (1, 400 + 2 * pad, 400 + 2 * pad)).astype(np.uint16)
     covered = rng.random(image.shape[1:]) < 0.999
-    numbers = {"field": field, "pad_px": pad, "fill": 0, "max_step_px": 0.05}
+    numbers = {"field": field, "pad_px": pad, "fill": 0}
     whole, inside = shifted_by_field(image, covered, row0=100, col0=90, **numbers)
     part = (slice(top, top + 211 + 2 * pad), slice(left, left + 190 + 2 * pad))
     values, part_inside = shifted_by_field(image[:, *part], covered[part], row0=100 + top, col0=90 + left, **numbers)
@@ -162,10 +170,24 @@ def test_a_cut_with_margin_equals_the_whole(top: int, left: int) -> None:
     assert (part_inside == inside[top : top + 211, left : left + 190]).all()
 
 
+def test_classes_are_taken_from_the_nearest_displaced_pixel() -> None:
+    rng = np.random.default_rng(5)
+    field = sloped()
+    pad = field_support_px(field)
+    classes = rng.integers(0, 12, (1, 60 + 2 * pad, 70 + 2 * pad)).astype(np.uint8)
+    covered = rng.random(classes.shape[1:]) < 0.9
+    got, inside = nearest_by_field(classes, covered, field=field, row0=200, col0=310, pad_px=pad)
+    assert inside is not None
+    for row, col in np.ndindex(60, 70):
+        down, right = field.at(np.array(row + 200.0), np.array(col + 310.0))
+        there = row + pad + int(np.floor(down + 0.5)), col + pad + int(np.floor(right + 0.5))
+        assert (got[0, row, col], inside[row, col]) == (classes[0, *there], covered[there])
+
+
 def test_too_small_a_padding_is_refused() -> None:
     image = np.zeros((1, 30, 30), np.uint8)
     with pytest.raises(ValueError, match=r"pad_px is 3, the field needs \d"):
-        shifted_by_field(image, None, field=sloped(), row0=0, col0=0, pad_px=3, fill=None, max_step_px=0.05)
+        shifted_by_field(image, None, field=sloped(), row0=0, col0=0, pad_px=3, fill=None)
 
 
 def test_a_distorted_image_is_laid_on_the_other() -> None:
@@ -191,9 +213,9 @@ def test_a_distorted_image_is_laid_on_the_other() -> None:
     numbers = NUMBERS | {"half_window_px": 64.0}
     field = fit_field(windows(after), **numbers)
     assert field is not None and field.degree == 1 and field.believed >= 14
-    pad = field_support_px(field)
+    field, pad = with_cells(field, max_step_px=0.02), field_support_px(field)
     padded = np.pad(np.clip(after, 1, 65535).astype(np.uint16), pad, constant_values=0)[None]
-    laid, _ = shifted_by_field(padded, None, field=field, row0=0, col0=0, pad_px=pad, fill=0, max_step_px=0.02)
+    laid, _ = shifted_by_field(padded, None, field=field, row0=0, col0=0, pad_px=pad, fill=0)
     left = np.array([s.shift[:2] for s in windows(laid[0].astype(float))])
     assert field.range_px > 1.5
     assert np.hypot(*left.T).max() < 0.1

@@ -13,6 +13,7 @@ from scipy import ndimage as ndi
 from ecowatch.errors import SceneError
 from ecowatch.grid import Grid, Window
 from ecowatch.intake import RASTER_KINDS, admit
+from ecowatch.prepare import ShiftField, shifted, with_cells
 from ecowatch.raster import (
     GridReader,
     Layer,
@@ -85,13 +86,63 @@ def test_coarser_pixels_are_repeated(tmp_path: Path) -> None:
             assert (got == values[rows // 2, cols // 2]).all()
 
 
+CONSTANT = ShiftField((0.4,), (-0.3,), (0.0, 0.0), 1.0, (0.0, 0.0, 1100.0, 1300.0), 0.0, 1, 1)
+SLOPING = with_cells(
+    ShiftField((0.2, 1.0, 0.3), (-0.4, 0.2, -0.9), (550, 650), 650, (0, 0, 1100, 1300), 0.0, 9, 9), max_step_px=0.02
+)
+
+
+def test_a_constant_field_is_one_cubic_convolution(scene: tuple[Path, np.ndarray]) -> None:
+    window = Window(400, 500, 700, 900)
+    with GridReader(GRID) as reader:
+        got = reader.read(layers_of(scene[0]), window, shift=CONSTANT).values
+    padded = np.ascontiguousarray(scene[1][:, 397:703, 497:903])
+    assert (got == shifted(padded, None, shift_px=(0.4, -0.3), pad_px=3, fill=0)[0]).all()
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+@pytest.mark.parametrize("stored", ["as the grid", "coarser", "turned"])
+def test_a_sloping_read_does_not_depend_on_the_window(tmp_path: Path, stored: str, categorical: bool) -> None:
+    if stored == "turned":
+        grid = Grid.from_parts("EPSG:32651", (10, 0, 25_000, 0, -10, 3_412_000), (2000, 2400))
+    else:
+        side = 10 if stored == "as the grid" else 20
+        grid = Grid.from_parts("EPSG:32650", (side, 0, 600_000, 0, -side, 3_400_000), (11000 // side, 13000 // side))
+    write_geotiff(tmp_path / "scene.tif", smooth(grid.shape)[None], grid, nodata=0)
+    layers = layers_of(tmp_path / "scene.tif")
+    whole = Window(-30, 100, 1130, 1320)
+    with GridReader(GRID) as reader:
+        large = reader.read(layers, whole, shift=SLOPING, categorical=categorical)
+    assert large.covered is not None and large.covered.any()
+    for window in (Window(500, 500, 530, 1040), Window(300, 700, 301, 702), Window(-10, 900, 600, 1310)):
+        with GridReader(GRID) as reader:
+            small = reader.read(layers, window, shift=SLOPING, categorical=categorical)
+        own = window.within(whole)
+        assert (small.values == large.values[:, *own]).all()
+        covered = np.ones(window.shape, bool) if small.covered is None else small.covered
+        assert (covered == large.covered[own]).all()
+
+
+def test_a_layer_that_lies_on_the_grid_is_moved_beside_one_that_is_warped(tmp_path: Path) -> None:
+    """Two files of one date, one of them half a pixel off the grid: both are moved."""
+    values = smooth(GRID.shape)
+    off = Grid.from_parts("EPSG:32650", (10, 0, 600_005, 0, -10, 3_400_005), GRID.shape)
+    write_geotiff(tmp_path / "on.tif", values[None], GRID, nodata=0)
+    write_geotiff(tmp_path / "off.tif", values[None], off, nodata=0)
+    layers = layers_of(tmp_path / "on.tif") + layers_of(tmp_path / "off.tif")
+    window = Window(100, 100, 600, 400)
+    for shift in (CONSTANT, SLOPING):
+        with GridReader(GRID) as reader:
+            both = reader.read(layers, window, shift=shift).values
+            alone = reader.read(layers[:1], window, shift=shift).values
+        assert (both[0] == alone[0]).all()
+
+
 def test_a_shifted_read_undoes_a_displacement(tmp_path: Path, scene: tuple[Path, np.ndarray]) -> None:
     moved = ndi.shift(scene[1][0].astype(float), (0.4, -0.3), order=5, mode="nearest")
     write_geotiff(tmp_path / "moved.tif", np.floor(moved + 0.5).astype(np.uint16)[None], GRID, nodata=0)
     with GridReader(GRID) as reader:
-        back = reader.read(layers_of(tmp_path / "moved.tif"), Window(100, 100, 700, 700), shift_px=(0.4, -0.3)).values[
-            0
-        ]
+        back = reader.read(layers_of(tmp_path / "moved.tif"), Window(100, 100, 700, 700), shift=CONSTANT).values[0]
     assert np.abs(back.astype(int) - scene[1][0, 100:700, 100:700]).max() <= 4
 
 

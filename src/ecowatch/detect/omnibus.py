@@ -1,4 +1,4 @@
-"""Change in a series of radar intensities: the omnibus test and the date of each change."""
+"""Change in a series of radar intensities: the omnibus test, the date of each change, and what the series says of a patch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 from scipy.special import chdtrc
 
+from ..codes import Stage
+
 Array = np.ndarray[Any, Any]
 
 # Lowest intensity: zero has no logarithm and no sensor measures it.
 _TINY = 1e-12
+# Half width of a normal law's central half, in deviations.
+_QUARTILE = 0.6745
+# Looks are believed up to here: steadier ground is an image of nothing.
+_MOST_LOOKS = 500.0
+# Pixels, and share of the patch, that must differ between the two dates by themselves before a series is asked about them:
+# fewer are chance, and of a chance the other dates know nothing.
+_LEAST_CHANGED_PX, _LEAST_CHANGED_SHARE = 4, 0.05
 
 
 class LikelihoodTest(NamedTuple):
@@ -27,6 +36,37 @@ class LikelihoodTest(NamedTuple):
 
     statistic: Array
     p_value: Array
+
+
+class SeriesFacts(NamedTuple):
+    """What a series of radar dates says of one patch; shares are of its pixels that differ between the two dates.
+
+    Parameters
+    ----------
+    changed_px
+        Pixels of the patch that differ between before and after by themselves.
+    looks
+        Equivalent number of looks of the averaged dates; NaN where it could not be measured.
+    earlier_dates, later_dates
+        Dates before the before date and after the after date that tell of at least half of the patch.
+    step_share
+        0–1: the sequential test of all dates puts a change between before and after.
+    history_share
+        0–1: it puts a change among the earlier dates too; NaN without earlier dates.
+    returning_share
+        0–1: an earlier date was nearer to the after than to the before level; NaN without earlier dates.
+    kept_share
+        0–1: still nearer to the after level, at the later date that shows least of it; NaN without later dates.
+    """
+
+    changed_px: int
+    looks: float
+    earlier_dates: int
+    later_dates: int
+    step_share: float
+    history_share: float
+    returning_share: float
+    kept_share: float
 
 
 def omnibus(stack: Array, *, looks: float) -> LikelihoodTest:
@@ -156,6 +196,188 @@ def equivalent_looks(intensity: Array, *, window_px: int) -> float:
     smooth = np.convolve(counts, [1, 2, 3, 2, 1], mode="same")
     best = int(np.argmax(smooth))
     return float(np.exp(0.5 * (edges[best] + edges[best + 1])))
+
+
+def pair_looks(before: Array, after: Array) -> float:
+    """Measure the looks that two dates of unchanged ground show in their ratio.
+
+    The ratio knows no texture of the ground, and what moisture and wind add to speckle lowers the looks as it should.
+
+    Parameters
+    ----------
+    before, after
+        float, any shape, power of the same pixels; NaN = no data. A minority of them may have changed.
+
+    Returns
+    -------
+    float
+        Looks, at least 0.5; NaN without pixels.
+
+    Source
+    ------
+    The logarithm of a gamma variate of L looks has the variance ψ′(L) ≈ 1/L + 1/(2 L²); that of a ratio is twice that.
+    """
+    ratio = np.log(np.maximum(after, _TINY)) - np.log(np.maximum(before, _TINY))
+    ratio = ratio[np.isfinite(ratio)]
+    if not ratio.size:
+        return float("nan")
+    deviation = float(np.median(np.abs(ratio - np.median(ratio)))) / _QUARTILE
+    variance = max(0.5 * deviation**2, 1e-9)
+    return float(np.clip((1 + np.sqrt(1 + 2 * variance)) / (2 * variance), 0.5, _MOST_LOOKS))
+
+
+def series_of_patch(
+    stack: Array,
+    inside: Array,
+    *,
+    before_at: int,
+    after_at: int,
+    average_px: int,
+    significance: float,
+    second_from_dates: int,
+    min_stable_px: int,
+) -> SeriesFacts:
+    """Ask all dates of a radar track about one patch.
+
+    Dates are levelled on the ground around the patch, averaged over a few pixels of the same side of its rim, and tested
+    where before and after differ by themselves: elsewhere a patch has nothing to tell.
+
+    Parameters
+    ----------
+    stack
+        float, ``(time, band, row, col)``, power, oldest first, over the patch and the ground around it; NaN = no data.
+    inside
+        Bool, ``(row, col)``: the patch.
+    before_at, after_at
+        Places of the two dates that were compared.
+    average_px
+        Side of the averaging window.
+    significance
+        p-value below which dates differ.
+    second_from_dates
+        From so many earlier dates on, two of them must have been at the after level: one may be wind or rain.
+    min_stable_px
+        Pixels around the patch that are needed to level the dates and to measure their looks.
+
+    Returns
+    -------
+    SeriesFacts
+        Never fails for want of dates: what is not known is NaN.
+
+    Raises
+    ------
+    ValueError
+        Where the before date does not come before the after date.
+
+    Source
+    ------
+    Conradsen, Nielsen & Skriver (2016), see `change_points`; the share of the patch and the nearer level are ours.
+    """
+    if not 0 <= before_at < after_at < len(stack):
+        raise ValueError(f"before is date {before_at} and after is date {after_at} of {len(stack)}")
+    shown = np.array([np.isfinite(date).all(axis=0)[inside].mean() >= 0.5 for date in stack])
+    shown[[before_at, after_at]] = True
+    told = np.flatnonzero(shown)
+    first, second = (int(np.searchsorted(told, at)) for at in (before_at, after_at))
+    levelled = _levelled(stack[told], ~inside, first, min_stable_px)
+    averaged = _averaged(levelled, inside, average_px)
+    looks = _looks(levelled, averaged, ~inside, first, second, min_stable_px)
+    usable = inside & np.isfinite(averaged).all(axis=(0, 1))
+    dates = first, len(told) - 1 - second
+    if not usable.any() or not looks > 0:
+        return SeriesFacts(0, looks, *dates, *[float("nan")] * 4)
+    series = averaged[:, :, usable][..., None]
+    differ = step_test(series[[first, second]], looks=looks).p_value[:, 0] < significance
+    if differ.sum() < max(_LEAST_CHANGED_PX, _LEAST_CHANGED_SHARE * differ.size):
+        return SeriesFacts(int(differ.sum()), looks, *dates, *[float("nan")] * 4)
+    return SeriesFacts(
+        int(differ.sum()),
+        looks,
+        *dates,
+        *_shares(series[:, :, differ], first, second, looks, significance, second_from_dates),
+    )
+
+
+def stage_of_series(facts: SeriesFacts, *, returning_share: float, persisting: float) -> Stage:
+    """Return the stage of a patch that a radar series was asked about.
+
+    Parameters
+    ----------
+    facts
+        What the series says.
+    returning_share
+        From this share of returned pixels on, an earlier state came back.
+    persisting
+        A change persists while every later date shows at least this share of it; likewise for where the step must lie.
+
+    Returns
+    -------
+    Stage
+        ``RETURNING`` where an earlier date was at the after level; ``ONE_DATE`` without further dates, where the step is
+        not found between the two dates, or where a later date went back; ``CONFIRMED`` with later dates, else
+        ``EXCEEDS_HISTORY``.
+    """
+    if facts.returning_share >= returning_share:
+        return Stage.RETURNING
+    if not facts.step_share >= persisting or facts.kept_share < persisting:
+        return Stage.ONE_DATE
+    if facts.later_dates:
+        return Stage.CONFIRMED
+    return Stage.EXCEEDS_HISTORY if facts.earlier_dates else Stage.ONE_DATE
+
+
+def _shares(
+    series: Array, first: int, second: int, looks: float, significance: float, second_from_dates: int
+) -> tuple[float, float, float, float]:
+    points = change_points(series, looks=looks, significance=significance)[:, :, 0]
+    level = np.log(np.maximum(series[..., 0], _TINY))
+    to_before, to_after = (((level - level[at]) ** 2).sum(axis=1) for at in (first, second))
+    nearer = to_after < to_before
+    nan = float("nan")
+    wanted = 2 if first >= second_from_dates else 1
+    return (
+        float(points[first:second].any(axis=0).mean()),
+        float(points[:first].any(axis=0).mean()) if first else nan,
+        float((nearer[:first].sum(axis=0) >= wanted).mean()) if first else nan,
+        float(nearer[second + 1 :].mean(axis=1).min()) if second + 1 < len(series) else nan,
+    )
+
+
+def _levelled(stack: Array, around: Array, first: int, min_stable_px: int) -> Array:
+    """Take out what differs between the dates on the ground around: calibration, moisture, incidence."""
+    result = np.asarray(stack, np.float64).copy()
+    for date, band in np.ndindex(*stack.shape[:2]):
+        ratio = (result[date, band] / np.maximum(result[first, band], _TINY))[around]
+        ratio = ratio[np.isfinite(ratio)]
+        if date != first and ratio.size >= min_stable_px:
+            result[date, band] /= max(float(np.median(ratio)), _TINY)
+    return result
+
+
+def _averaged(stack: Array, inside: Array, side_px: int) -> Array:
+    """Average over windows that end at the rim of the patch; NaN where less than half a window is left."""
+    result = np.full(stack.shape, np.nan)
+    for part in (inside, ~inside):
+        seen = np.isfinite(stack) & part
+        size = (1, 1, side_px, side_px)
+        share = uniform_filter(seen.astype(np.float64), size, mode="constant")
+        total = uniform_filter(np.where(seen, stack, 0.0), size, mode="constant")
+        enough = seen & (share > 0.5 - 1e-9)
+        result[enough] = total[enough] / share[enough]
+    return result
+
+
+def _looks(levelled: Array, averaged: Array, around: Array, first: int, second: int, min_stable_px: int) -> float:
+    """Looks of the averaged pair on the ground around; without such ground a lower bound from the patch itself."""
+    seen = np.isfinite(averaged[[first, second]]).all(axis=(0, 1))
+    alone = int((around & seen).sum()) < min_stable_px
+    pixels = seen if alone else around & seen
+    pairs = zip(averaged[first][:, pixels], averaged[second][:, pixels], strict=True)
+    looks = min(pair_looks(before, after) for before, after in pairs)
+    if not alone:
+        return looks
+    single = min(equivalent_looks(band, window_px=7) for band in (*levelled[first], *levelled[second]))
+    return float(np.fmax(looks, single))
 
 
 def _checked(stack: Array, looks: float) -> Array:

@@ -389,9 +389,12 @@ def _lagged(values: Array, valid: Array, step: int) -> tuple[Array, Array]:
 def _scale(deviation: Array, half_height_sigma: float, step: int) -> float:
     """Divisor that puts half of the typical change of this pair at the weak threshold.
 
-    A window carries the rim of a change outwards down to nothing; half its height is where the rim lies.
+    A window carries the rim of a change outwards down to nothing; half its height is where the rim lies. What counts as
+    changed is what lies above that half itself, found by repetition: rims below it would make the typical change too small.
     """
-    changed = deviation[deviation > _CHANGED_SIGMA]
-    if len(changed) * step**2 < _CHANGED_PX:
+    limit, half = 0.0, _CHANGED_SIGMA
+    while half > limit and len(changed := deviation[deviation > half]) * step**2 >= _CHANGED_PX:
+        limit, half = half, 0.5 * float(np.median(changed))
+    if not limit:
         return 1.0
-    return float(np.clip(0.5 * np.median(changed) / half_height_sigma, 1.0, _MAX_SCALE))
+    return float(np.clip(half / half_height_sigma, 1.0, _MAX_SCALE))

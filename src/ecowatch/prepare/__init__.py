@@ -1,7 +1,16 @@
 """Arrays to arrays: which pixels are usable, the shift between the dates, features, spectral indices."""
 
-from .align import PairShift, WindowShift, pair_shift, shifted, support_px, window_shift
+from .align import WindowShift, shifted, support_px, window_shift
 from .features import DECIBEL_SCALE, FEATURE_SCALE, NO_DECIBEL, decibel_features, texture_features
+from .field import (
+    PlacedShift,
+    ShiftField,
+    field_support_px,
+    fit_field,
+    nearest_by_field,
+    shifted_by_field,
+    with_cells,
+)
 from .indices import bare_soil, brightness, ndvi, water
 from .quality import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state
 
@@ -9,22 +18,27 @@ __all__ = [
     "DECIBEL_SCALE",
     "FEATURE_SCALE",
     "NO_DECIBEL",
-    "PairShift",
+    "PlacedShift",
+    "ShiftField",
     "WindowShift",
     "alpha_state",
     "bare_soil",
     "brightness",
     "decibel_features",
     "edges_off",
+    "field_support_px",
     "fill_state",
+    "fit_field",
     "ndvi",
-    "pair_shift",
+    "nearest_by_field",
     "pair_state",
     "qa_pixel_state",
     "scl_state",
     "shifted",
+    "shifted_by_field",
     "support_px",
     "texture_features",
     "water",
     "window_shift",
+    "with_cells",
 ]

@@ -92,5 +92,7 @@ def shift_cubic(
                 out[y, x] = fill
             else:
                 value = min(max(float(math.floor(total + 0.5)), 0.0), top)
-                # A true value must not become fill by rounding.
-                out[y, x] = value + 1.0 if has_fill and value == fill else value
+                # A true value must not become fill by rounding; above the largest number there is none to go to.
+                if has_fill and value == fill:
+                    value += 1.0 if value < top else -1.0
+                out[y, x] = value

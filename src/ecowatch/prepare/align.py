@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +16,6 @@ _REFINEMENTS = 12
 _SETTLED_PX = 0.002
 _DETAIL_PX = 31
 _CANDIDATES = 6
-# Windows no further apart than this agree, and three agreeing are no chance; of fewer, more than half must.
-_AGREE_PX = 0.5
-_MIN_AGREE = 3
 
 
 class WindowShift(NamedTuple):
@@ -28,31 +24,6 @@ class WindowShift(NamedTuple):
     row_px: float
     col_px: float
     peak: float
-
-
-class PairShift(NamedTuple):
-    """Displacement of the later date over the whole area.
-
-    Parameters
-    ----------
-    row_px, col_px
-        Median over the windows that agree, pixels; positive: the same ground lies further down and right.
-    spread_px
-        Robust spread (1.4826 × median absolute deviation) of these windows around it, pixels.
-    reliable, measured
-        Number of windows that were believed, and that were measured.
-    """
-
-    row_px: float
-    col_px: float
-    spread_px: float
-    reliable: int
-    measured: int
-
-    @property
-    def length_px(self) -> float:
-        """Length of the displacement, pixels."""
-        return math.hypot(self.row_px, self.col_px)
 
 
 def support_px(shift_px: tuple[float, float]) -> int:
@@ -148,35 +119,6 @@ def window_shift(before: Array, after: Array, valid: Array) -> WindowShift:
         if np.abs(step).max() < _SETTLED_PX:
             break
     return WindowShift(float(position[0]), float(position[1]), _correlation(a, b, valid, position))
-
-
-def pair_shift(shifts: Sequence[WindowShift], *, min_peak: float, max_shift_px: float) -> PairShift | None:
-    """Combine the windows of an area into one displacement.
-
-    Parameters
-    ----------
-    shifts
-        Measured windows.
-    min_peak
-        Windows that correlate less once aligned are not believed: clouds and changed ground give nonsense.
-    max_shift_px
-        Windows beyond twice this are not believed either.
-
-    Returns
-    -------
-    PairShift or None
-        None where no window can be believed, or where they contradict one another.
-    """
-    good = [s for s in shifts if s.peak >= min_peak and math.hypot(s.row_px, s.col_px) <= 2 * max_shift_px]
-    if not good:
-        return None
-    table = np.array([(s.row_px, s.col_px) for s in good])
-    kept = table[agreeing(table, np.array([s.peak for s in good]), agree_px=_AGREE_PX)]
-    if len(kept) < min(_MIN_AGREE, len(good) // 2 + 1):
-        return None
-    row, col = np.median(kept, axis=0)
-    spread = 1.4826 * float(np.median(np.hypot(*(kept - (row, col)).T)))
-    return PairShift(round(float(row), 4), round(float(col), 4), round(spread, 4), len(kept), len(shifts))
 
 
 def agreeing(displacement: Array, peak: Array, *, agree_px: float) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +52,8 @@ class ShiftField:
         Root mean square of the believed windows' distances from the field, pixels.
     believed, measured
         Number of windows that agree, and that were measured.
+    cell_px
+        Side of the lattice cells within which one displacement is taken out, pixels.
     """
 
     row_terms: tuple[float, ...]
@@ -62,6 +64,7 @@ class ShiftField:
     rmse_px: float
     believed: int
     measured: int
+    cell_px: int = _CELLS_PX[0]
 
     @property
     def degree(self) -> int:
@@ -97,6 +100,12 @@ class ShiftField:
             row_px, col_px = row_px + for_row * power, col_px + for_col * power
         return np.round(row_px, 4), np.round(col_px, 4)
 
+    def around(self, row0: int, col0: int, side_px: int) -> tuple[float, float]:
+        """Return the displacement in the middle of a square of pixels."""
+        half = (side_px - 1) / 2
+        row, col = self.at(np.array(row0 + half), np.array(col0 + half))
+        return float(row), float(col)
+
     @property
     def range_px(self) -> float:
         """Largest difference of the displacement between two places, pixels; 0 for a constant."""
@@ -105,8 +114,8 @@ class ShiftField:
         return float(math.hypot(np.ptp(row_px), np.ptp(col_px)))
 
     @property
-    def largest_px(self) -> float:
-        """Largest length of the displacement within the bounds, pixels."""
+    def length_px(self) -> float:
+        """Length of the displacement where it is largest, pixels."""
         return float(np.hypot(*self.at(*self._lattice())).max())
 
     def step_px(self, side_px: int) -> float:
@@ -278,17 +287,15 @@ def _foretelling_error(design: Array, values: Array) -> float:
     return float(np.sqrt(np.mean(kept)))
 
 
-def cell_px(field: ShiftField, max_step_px: float) -> int:
-    """Return the largest lattice cell, 512 to 16 pixels, over which the field changes by at most `max_step_px`."""
-    for side in _CELLS_PX:
-        if field.step_px(side) <= max_step_px:
-            return side
-    return _CELLS_PX[-1]
+def with_cells(field: ShiftField, *, max_step_px: float) -> ShiftField:
+    """Return the field with the largest cells, 512 to 16 pixels, over which it changes by at most `max_step_px`."""
+    fine = (side for side in _CELLS_PX if field.step_px(side) <= max_step_px)
+    return replace(field, cell_px=next(fine, _CELLS_PX[-1]))
 
 
 def field_support_px(field: ShiftField) -> int:
     """Return how many pixels around a window `shifted_by_field` needs."""
-    return math.ceil(field.largest_px + _SLACK_PX) + 2
+    return math.ceil(field.length_px + _SLACK_PX) + 2
 
 
 def shifted_by_field(
@@ -300,12 +307,11 @@ def shifted_by_field(
     col0: int,
     pad_px: int,
     fill: float | None,
-    max_step_px: float,
 ) -> tuple[Array, Array | None]:
     """Sample an image at positions displaced by a field, in its own integer numbers.
 
-    The displacement is constant within cells of a lattice that belongs to the area's grid, so small that it changes by no
-    more than `max_step_px` from one to the next; the result cannot depend on where the image was cut.
+    The displacement is constant within the field's cells, a lattice that belongs to the area's grid; the result cannot
+    depend on where the image was cut.
 
     Parameters
     ----------
@@ -315,8 +321,6 @@ def shifted_by_field(
         Displacement on the area's grid.
     row0, col0
         Place of the result's first pixel (without the padding) on the area's grid.
-    max_step_px
-        Largest step of the displacement between neighbouring cells, pixels.
 
     Returns
     -------
@@ -335,28 +339,46 @@ def shifted_by_field(
     needed = field_support_px(field)
     if pad_px < needed:
         raise ValueError(f"pad_px is {pad_px}, the field needs {needed}")
-    side = cell_px(field, max_step_px)
+    side = field.cell_px
     height, width = values.shape[1] - 2 * pad_px, values.shape[2] - 2 * pad_px
     out = np.empty((values.shape[0], height, width), values.dtype)
     inside = None if covered is None else np.empty((height, width), bool)
     for top, bottom in _cuts(row0, height, side):
         for left, right in _cuts(col0, width, side):
-            centre = _cell_centre(row0 + top, side), _cell_centre(col0 + left, side)
-            shift = tuple(float(s) for s in field.at(np.array(centre[0]), np.array(centre[1])))
+            shift = field.around((row0 + top) // side * side, (col0 + left) // side * side, side)
             part = (slice(top, bottom + 2 * pad_px), slice(left, right + 2 * pad_px))
             seen = None if covered is None else covered[part]
-            cell, cell_inside = shifted(values[:, *part], seen, shift_px=(shift[0], shift[1]), pad_px=pad_px, fill=fill)
+            cell, cell_inside = shifted(values[:, *part], seen, shift_px=shift, pad_px=pad_px, fill=fill)
             out[:, top:bottom, left:right] = cell
             if inside is not None:
                 inside[top:bottom, left:right] = cell_inside
     return out, inside
 
 
+def nearest_by_field(
+    values: Array, covered: Array | None, *, field: ShiftField, row0: int, col0: int, pad_px: int
+) -> tuple[Array, Array | None]:
+    """Take classes from positions displaced by a field: the nearest pixel's, nothing is blended.
+
+    Parameters
+    ----------
+    values, covered, field, row0, col0, pad_px
+        As `shifted_by_field`.
+
+    Returns
+    -------
+    values, covered
+        As `shifted_by_field`.
+    """
+    height, width = values.shape[1] - 2 * pad_px, values.shape[2] - 2 * pad_px
+    rows, cols = np.mgrid[:height, :width]
+    row_px, col_px = field.at(rows + row0, cols + col0)
+    rows = rows + pad_px + np.floor(row_px + 0.5).astype(np.int64)
+    cols = cols + pad_px + np.floor(col_px + 0.5).astype(np.int64)
+    return values[:, rows, cols], None if covered is None else covered[rows, cols]
+
+
 def _cuts(first: int, length: int, side: int) -> list[tuple[int, int]]:
     """Pieces of a row or column, relative to `first`, that lattice cells of `side` cut it into."""
     edges = [first, *range((first // side + 1) * side, first + length, side), first + length]
     return [(a - first, b - first) for a, b in itertools.pairwise(edges)]
-
-
-def _cell_centre(place: int, side: int) -> float:
-    return place // side * side + (side - 1) / 2

@@ -23,7 +23,14 @@ from rasterio.windows import Window as RasterWindow
 
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window, transformed
-from ..prepare.align import shifted, support_px
+from ..prepare import (
+    ShiftField,
+    field_support_px,
+    nearest_by_field,
+    shifted,
+    shifted_by_field,
+    support_px,
+)
 from .files import gdal_env, open_checked, reason_of
 
 Array = np.ndarray[Any, Any]
@@ -132,7 +139,7 @@ class GridReader:
         layers: Sequence[Layer],
         window: Window,
         *,
-        shift_px: tuple[float, float] = (0.0, 0.0),
+        shift: ShiftField | None = None,
         categorical: bool = False,
     ) -> Pixels:
         """Read `layers` over `window` of the grid.
@@ -143,8 +150,9 @@ class GridReader:
             Bands of one data type and one fill value.
         window
             Any window, also one that reaches beyond the scene.
-        shift_px
-            The scene is sampled at (row + shift[0], col + shift[1]) of its own georeference: the measured displacement.
+        shift
+            The scene is sampled at places of its own georeference moved by this: the measured displacement; None for
+            none. Layers that must be warped are moved by what it says of the middle of each lattice block.
         categorical
             Classes: nearest neighbour instead of cubic convolution.
 
@@ -158,36 +166,45 @@ class GridReader:
         SceneError
             ``RASTER_UNREADABLE`` with the file, where a block cannot be decoded.
         """
-        moved = shift_px != (0.0, 0.0)
-        aligned = not moved or all(self._place(layer) for layer in layers)
-        if not moved or not aligned:
-            return self._assemble(tuple(layers), window, shift_px, categorical)
+        group = tuple(layers)
+        if shift is None or not all(self._place(layer) for layer in group):
+            return self._assemble(group, window, shift, categorical)
+        if shift.degree:
+            return self._bent(group, window, shift, categorical)
+        return self._moved(group, window, shift.mean_px, categorical)
+
+    def _moved(
+        self, layers: tuple[Layer, ...], window: Window, shift_px: tuple[float, float], categorical: bool
+    ) -> Pixels:
+        """One displacement everywhere."""
         if categorical:
             rows, cols = (math.floor(s + 0.5) for s in shift_px)
-            return self._assemble(
-                tuple(layers),
-                Window(window.row0 + rows, window.col0 + cols, window.row1 + rows, window.col1 + cols),
-                (0.0, 0.0),
-                True,
-            )
-        return self._shifted(tuple(layers), window, shift_px)
-
-    def _shifted(self, layers: tuple[Layer, ...], window: Window, shift_px: tuple[float, float]) -> Pixels:
+            moved = Window(window.row0 + rows, window.col0 + cols, window.row1 + rows, window.col1 + cols)
+            return self._assemble(layers, moved, None, True)
         pad = support_px(shift_px)
-        padded = self._assemble(layers, window.padded(pad), (0.0, 0.0), False)
-        values, covered = shifted(padded.values, padded.covered, shift_px=shift_px, pad_px=pad, fill=layers[0].fill)
-        return Pixels(values, covered)
+        padded = self._assemble(layers, window.padded(pad), None, False)
+        return Pixels(*shifted(*padded, shift_px=shift_px, pad_px=pad, fill=layers[0].fill))
+
+    def _bent(self, layers: tuple[Layer, ...], window: Window, field: ShiftField, categorical: bool) -> Pixels:
+        """A displacement that differs from place to place."""
+        pad = field_support_px(field)
+        padded = self._assemble(layers, window.padded(pad), None, categorical)
+        row0, col0 = window.row0, window.col0
+        if categorical:
+            return Pixels(*nearest_by_field(*padded, field=field, row0=row0, col0=col0, pad_px=pad))
+        fill = layers[0].fill
+        return Pixels(*shifted_by_field(*padded, field=field, row0=row0, col0=col0, pad_px=pad, fill=fill))
 
     def _assemble(
-        self, layers: tuple[Layer, ...], window: Window, shift_px: tuple[float, float], categorical: bool
+        self, layers: tuple[Layer, ...], window: Window, shift: ShiftField | None, categorical: bool
     ) -> Pixels:
         blocks = list(_blocks_of(window))
         if len(blocks) == 1 and blocks[0] == window:
-            return self._block(layers, blocks[0], shift_px, categorical)
+            return self._block(layers, blocks[0], shift, categorical)
         values = np.empty((len(layers), *window.shape), layers[0].dtype)
         covered: Array | None = None
         for block in blocks:
-            pixels = self._block(layers, block, shift_px, categorical)
+            pixels = self._block(layers, block, shift, categorical)
             common = window.intersection(block)
             assert common is not None
             target, source = common.within(window), common.within(block)
@@ -197,23 +214,19 @@ class GridReader:
                 covered[target] = pixels.covered[source]
         return Pixels(values, covered)
 
-    def _block(
-        self, layers: tuple[Layer, ...], block: Window, shift_px: tuple[float, float], categorical: bool
-    ) -> Pixels:
-        key = (tuple((layer.path, layer.index) for layer in layers), block, shift_px)
+    def _block(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None, categorical: bool) -> Pixels:
+        key = (tuple((layer.path, layer.index) for layer in layers), block, shift)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        pixels = self._decode(layers, block, shift_px, categorical)
+        pixels = self._decode(layers, block, shift, categorical)
         self._cache[key] = pixels
         self._cached_bytes += pixels.values.nbytes
         while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
             self._cached_bytes -= self._cache.popitem(last=False)[1].values.nbytes
         return pixels
 
-    def _decode(
-        self, layers: tuple[Layer, ...], block: Window, shift_px: tuple[float, float], categorical: bool
-    ) -> Pixels:
+    def _decode(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None, categorical: bool) -> Pixels:
         fill = layers[0].fill or 0
         values = np.full((len(layers), *block.shape), fill, layers[0].dtype)
         covered: Array | None = None
@@ -222,7 +235,10 @@ class GridReader:
             place = self._place(group[0])
             try:
                 if place is None:
-                    part: Array | None = self._warp(group, block, shift_px, categorical, values[first:last])
+                    part: Array | None = self._warp(group, block, shift, categorical, values[first:last])
+                elif shift is not None:
+                    # It shares a read with layers that must be warped, and is moved as it would be without them.
+                    values[first:last], part = self.read(group, block, shift=shift, categorical=categorical)
                 else:
                     part = self._copy(group, block, place, values[first:last])
             except (RasterioError, CPLE_BaseError) as error:
@@ -280,11 +296,12 @@ class GridReader:
         self,
         group: Sequence[Layer],
         block: Window,
-        shift_px: tuple[float, float],
+        shift: ShiftField | None,
         categorical: bool,
         out: Array,
     ) -> Array:
         # The measured shift is folded into the target transform: position and warp in one interpolation.
+        shift_px = (0.0, 0.0) if shift is None else shift.around(block.row0, block.col0, BLOCK_PX)
         target = self._grid.cropped(block)
         transform = target.transform * Affine.translation(shift_px[1], shift_px[0])
         covered = footprint_mask(group[0].grid, target, transform)

@@ -80,7 +80,7 @@ def _windowed(reader: GridReader, comparison: Comparison, fit: Fit, window: Wind
     assert fit.windowed is not None
     method, numbers = WINDOWED[comparison.pipeline.detect.method], comparison.numbers
     wide = window.lattice_block.padded(method.reach_px(**numbers))
-    pair = read_pair(reader, comparison, wide, shift_px=fit.applied_px, inside=None)
+    pair = read_pair(reader, comparison, wide, shift=fit.applied, inside=None)
     own = window.within(wide)
     state = pair.state[own].copy()
     physical = physical_block(comparison, pair)
@@ -92,7 +92,7 @@ def _windowed(reader: GridReader, comparison: Comparison, fit: Fit, window: Wind
 
 
 def _linear(reader: GridReader, comparison: Comparison, fit: Fit, window: Window) -> Deviations:
-    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=None)
+    pair = read_pair(reader, comparison, window, shift=fit.applied, inside=None)
     state = pair.state
     physical = physical_block(comparison, pair)
     undecided = fit.score is None or fit.thresholds is None

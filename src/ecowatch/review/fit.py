@@ -30,10 +30,10 @@ from ..detect import (
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import dark_levels
-from ..prepare import PairShift
+from ..prepare import ShiftField
 from ..raster import GridReader, burn
 from .pair import Comparison
-from .pixels import NO_SHIFT, feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
+from .pixels import feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
 from .shift import measure_shift, refuse_residual, shift_to_apply
 from .witness import Witness, fit_witnesses
 
@@ -49,8 +49,8 @@ class Fit:
     ----------
     measured
         Displacement of the after date as delivered; None where no window could be believed.
-    applied_px
-        Rows and columns taken out while reading; (0, 0) where it was too small to be worth a resampling.
+    applied
+        What of it is taken out while reading; None where it was too small to be worth a resampling.
     residual
         Displacement after that; None where it could not be measured.
     score, thresholds
@@ -70,9 +70,9 @@ class Fit:
         Usable pixels of the sample.
     """
 
-    measured: PairShift | None
-    applied_px: tuple[float, float]
-    residual: PairShift | None
+    measured: ShiftField | None
+    applied: ShiftField | None
+    residual: ShiftField | None
     score: LinearScore | None
     thresholds: Thresholds | None
     sample_px: int
@@ -86,7 +86,7 @@ class Fit:
 
     @property
     def shift_px(self) -> float | None:
-        """Length of the displacement left after alignment, pixels; what a patch edge may be off by."""
+        """Length of the displacement left after alignment where it is largest, pixels; what a patch edge may be off by."""
         shift = self.residual or self.measured
         return None if shift is None else round(shift.length_px, 3)
 
@@ -102,9 +102,9 @@ class Fit:
     @classmethod
     def _from_plain(cls, d: dict[str, Any]) -> Fit:
         return cls(
-            measured=PairShift(*d["measured"]) if d["measured"] else None,
-            applied_px=(d["applied_px"][0], d["applied_px"][1]),
-            residual=PairShift(*d["residual"]) if d["residual"] else None,
+            measured=_field_from(d["measured"]),
+            applied=_field_from(d["applied"]),
+            residual=_field_from(d["residual"]),
             score=_score_from(d["score"]),
             thresholds=Thresholds(**d["thresholds"]) if d["thresholds"] else None,
             sample_px=d["sample_px"],
@@ -138,6 +138,13 @@ def _water(comparison: Comparison, before: Array, after: Array) -> WaterTurn | N
     )
 
 
+def _field_from(d: dict[str, Any] | None) -> ShiftField | None:
+    if d is None:
+        return None
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in d.items()}
+    return ShiftField(**plain)
+
+
 def _score_from(d: dict[str, Any] | None) -> LinearScore | None:
     if d is None:
         return None
@@ -148,7 +155,7 @@ def _score_from(d: dict[str, Any] | None) -> LinearScore | None:
 
 def _witness_from(d: dict[str, Any]) -> Witness:
     limits = d["thresholds"]
-    shift = d["applied_px"][0], d["applied_px"][1]
+    shift = _field_from(d["applied"])
     return Witness(d["day"], shift, _score_from(d["score"]), Thresholds(**limits) if limits else None)
 
 
@@ -167,13 +174,13 @@ def fit_comparison(comparison: Comparison) -> Fit:
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
     with GridReader(comparison.grid) as reader:
-        measured = measure_shift(reader, comparison, blocks, NO_SHIFT)
+        measured = measure_shift(reader, comparison, blocks, None)
         applied = shift_to_apply(comparison, measured)
-        residual = measured if applied == NO_SHIFT else measure_shift(reader, comparison, blocks, applied)
+        residual = measured if applied is None else measure_shift(reader, comparison, blocks, applied)
         refuse_residual(comparison, residual)
         if comparison.pipeline.detect.method in WINDOWED:
             made = _fit_windowed(reader, comparison, blocks, applied)
-            return replace(made, measured=measured, applied_px=applied, residual=residual)
+            return replace(made, measured=measured, applied=applied, residual=residual)
         before, after, stride = _sample(reader, comparison, blocks, applied)
         earlier, others = fit_witnesses(reader, comparison, blocks, applied, sample_px=stride)
     count = before.shape[1]
@@ -192,13 +199,11 @@ def fit_comparison(comparison: Comparison) -> Fit:
     return Fit(measured, applied, residual, fitted, thresholds, count, None, (), earlier, others, *dark, water)
 
 
-def _fit_windowed(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
-) -> Fit:
+def _fit_windowed(reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None) -> Fit:
     """Fit a method that looks at surroundings on whole blocks; nothing is fitted where too few pixels are usable."""
-    found = _physical_blocks(reader, comparison, blocks, shift_px)
+    found = _physical_blocks(reader, comparison, blocks, shift)
     count = sum(int(block.valid.sum()) for block in found)
-    nothing = Fit(None, shift_px, None, None, None, count)
+    nothing = Fit(None, shift, None, None, None, count)
     if count < comparison.pipeline.prepare.min_valid_px:
         return nothing
     method = WINDOWED[comparison.pipeline.detect.method]
@@ -207,21 +212,21 @@ def _fit_windowed(
         return made
     samples = [np.concatenate([b[date][:, b.valid] for b in found], axis=1) for date in (0, 1)]
     stride = _stride(comparison, count)
-    earlier, others = fit_witnesses(reader, comparison, blocks, shift_px, sample_px=stride)
+    earlier, others = fit_witnesses(reader, comparison, blocks, shift, sample_px=stride)
     before, after = (_dark(comparison, sample) for sample in samples)
     water = _water(comparison, *samples)
     return replace(made, earlier=earlier, others=others, dark_before=before, dark_after=after, water=water)
 
 
 def _physical_blocks(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
+    reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None
 ) -> list[PairBlock]:
     found: list[PairBlock] = []
     unreadable: list[SceneError] = []
     for block in blocks:
         inside = burn(comparison.area.geometry, comparison.grid.cropped(block))
         try:
-            pair = read_pair(reader, comparison, block, shift_px=shift_px, inside=inside)
+            pair = read_pair(reader, comparison, block, shift=shift, inside=inside)
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
             unreadable.append(error)
@@ -256,7 +261,7 @@ def lattice_blocks(comparison: Comparison) -> list[Window]:
 
 
 def _sample(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
+    reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None
 ) -> tuple[Array, Array, int]:
     """Reflectances (float64, band × n) of usable pixels on a fixed pixel lattice, and its stride."""
     grid, geometry = comparison.grid, comparison.area.geometry
@@ -269,7 +274,7 @@ def _sample(
     unreadable: list[SceneError] = []
     for block, inside in zip(blocks, insides, strict=True):
         try:
-            pair = read_pair(reader, comparison, block, shift_px=shift_px, inside=inside)
+            pair = read_pair(reader, comparison, block, shift=shift, inside=inside)
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
             unreadable.append(error)

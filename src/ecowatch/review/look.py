@@ -19,11 +19,13 @@ from ..detect import Earlier, TimeFacts, TimeNumbers, time_of_patch
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import Candidate, Context, Look, PixelPatch, context_of, judge
+from ..prepare import ShiftField
 from ..raster import GridReader
 from .choice import DateGroup, centre_of
 from .fit import Fit
 from .pair import Comparison
 from .pixels import is_calibrated, is_radar, physical_block, read_pair
+from .radar_look import radar_verdict
 from .sun import sun_apart_deg
 
 Array = np.ndarray[Any, Any]
@@ -87,9 +89,9 @@ def look_at(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch]) -> 
     if comparison.parts:
         # The rules speak of reflectance: where several sensors are joined, the optical one is looked at.
         comparison, fit = comparison.parts[0], fit.parts[0]
-    if is_radar(comparison):
-        return [NOT_LOOKED] * len(patches)
     with GridReader(comparison.grid) as reader:
+        if is_radar(comparison):
+            return [_looked_by_radar(reader, comparison, fit, patch) for patch in patches]
         return [_looked(reader, comparison, fit, patch) for patch in patches]
 
 
@@ -111,17 +113,23 @@ def load_looks(path: Path) -> list[Looked]:
     ]
 
 
+def _looked_by_radar(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
+    window = _window(patch)
+    verdict = radar_verdict(reader, comparison, fit.applied, window, _inside(patch, window))
+    return Looked(verdict.reason, verdict.stage, verdict.facts, Context())
+
+
 def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
     window = _window(patch)
     inside = _inside(patch, window)
-    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=None, features=False)
+    pair = read_pair(reader, comparison, window, shift=fit.applied, inside=None, features=False)
     block = physical_block(comparison, pair, features=False)
     if block is None or not (inside & block.valid).any():
         return NOT_LOOKED
     state = np.where((pair.state == State.USABLE) & ~block.valid, np.uint8(State.NO_DATA), pair.state)
     looks = Look(block.before, state), Look(block.after, state)
-    earlier = [_witness(reader, comparison, w.day, w.applied_px, window) for w in fit.earlier]
-    others = [_witness(reader, comparison, w.day, w.applied_px, window) for w in fit.others]
+    earlier = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.earlier]
+    others = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.others]
     time = _time(comparison, fit, block.before, block.after, block.valid, inside, earlier, others)
     elongation, rectangularity = _shape(patch)
     candidate = Candidate(
@@ -173,12 +181,12 @@ def _inside(patch: PixelPatch, window: Window) -> Array:
 
 
 def _witness(
-    reader: GridReader, comparison: Comparison, day: str, shift_px: tuple[float, float], window: Window
+    reader: GridReader, comparison: Comparison, day: str, shift: ShiftField | None, window: Window
 ) -> Look | None:
     group = _group_of(comparison, day)
     against = replace(comparison, after=group)
     try:
-        pair = read_pair(reader, against, window, shift_px=shift_px, inside=None, features=False)
+        pair = read_pair(reader, against, window, shift=shift, inside=None, features=False)
     except SceneError:
         return None
     block = physical_block(against, pair, features=False)

@@ -14,6 +14,7 @@ from ..prepare import (
     DECIBEL_SCALE,
     FEATURE_SCALE,
     NO_DECIBEL,
+    ShiftField,
     alpha_state,
     decibel_features,
     edges_off,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from .pair import Comparison
 
 Array = np.ndarray[Any, Any]
-NO_SHIFT = (0.0, 0.0)
 
 
 class PairPixels(NamedTuple):
@@ -95,10 +95,10 @@ def read_pair(
     comparison: Comparison,
     window: Window,
     *,
-    shift_px: tuple[float, float],
+    shift: ShiftField | None,
     inside: Array | None,
     features: bool = True,
-    before_shift_px: tuple[float, float] = NO_SHIFT,
+    before_shift: ShiftField | None = None,
 ) -> PairPixels:
     """Read both dates over `window` and say which pixels may be compared.
 
@@ -110,13 +110,13 @@ def read_pair(
         Area, dates, pipeline.
     window
         A window of the grid.
-    shift_px
-        Displacement of the after date, taken out while reading.
+    shift
+        Displacement of the after date, taken out while reading; None for none.
     inside
         Bool ``(row, col)``: pixels of the area; None for all.
     features
         Apply the feature step of the pipeline's method.
-    before_shift_px
+    before_shift
         Displacement of the before date, where that is not the date the grid follows.
     """
     roles = comparison.roles
@@ -127,8 +127,8 @@ def read_pair(
     # A texture window must not reach into what is not there.
     reach = _Reach(spread, max(pipeline.prepare.erode_px, spread))
     clear = pipeline.prepare.clear_scl
-    dates = ((comparison.before, before_shift_px), (comparison.after, shift_px))
-    looks = [_DateReader(reader, group, roles, window, reach, shift, clear) for group, shift in dates]
+    dates = ((comparison.before, before_shift), (comparison.after, shift))
+    looks = [_DateReader(reader, group, roles, window, reach, moved, clear) for group, moved in dates]
     quick = [look.quick_state() for look in looks]
     if quick[0] is not None and quick[1] is not None:
         state = pair_state(quick[0], quick[1], inside)
@@ -221,7 +221,7 @@ class _DateReader:
         roles: Sequence[str],
         window: Window,
         reach: _Reach,
-        shift_px: tuple[float, float],
+        shift: ShiftField | None,
         clear_scl: tuple[int, ...],
     ) -> None:
         self._reader = reader
@@ -229,7 +229,7 @@ class _DateReader:
         self._roles = roles
         self._window = window
         self._reach = reach
-        self._shift = shift_px
+        self._shift = shift
         self._clear = clear_scl
 
     def quick_state(self) -> Array | None:
@@ -266,7 +266,7 @@ class _DateReader:
     def _quality(self, scene: Scene) -> Array:
         assert scene.quality is not None
         window = self._window.padded(self._reach.state_px)
-        pixels = self._reader.read([scene.quality.layer], window, shift_px=self._shift, categorical=True)
+        pixels = self._reader.read([scene.quality.layer], window, shift=self._shift, categorical=True)
         return quality_state(scene, pixels, clear_scl=self._clear)
 
     def _scene(self, scene: Scene, *, fold_fill: bool) -> tuple[Array, Array]:
@@ -276,13 +276,13 @@ class _DateReader:
             state = self._quality(scene)
             if not fold_fill:
                 window = self._window.padded(self._reach.values_px)
-                return self._reader.read(layers, window, shift_px=self._shift).values, state
-            pixels = self._reader.read(layers, self._window.padded(self._reach.state_px), shift_px=self._shift)
+                return self._reader.read(layers, window, shift=self._shift).values, state
+            pixels = self._reader.read(layers, self._window.padded(self._reach.state_px), shift=self._shift)
             filled = fill_state(pixels.values, pixels.covered, fill=layers[0].fill)
             return _cropped(pixels.values, trim), np.maximum(state, filled)
         window = self._window.padded(self._reach.state_px)
         alpha = [scene.quality.layer] if scene.quality is not None else []
-        pixels = self._reader.read([*layers, *alpha], window, shift_px=self._shift)
+        pixels = self._reader.read([*layers, *alpha], window, shift=self._shift)
         values = pixels.values[: len(layers)]
         state = fill_state(values, pixels.covered, fill=layers[0].fill)
         if alpha:

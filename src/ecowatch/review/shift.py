@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,17 @@ import numpy as np
 from ..codes import State
 from ..errors import PairError, SceneError
 from ..grid import Window
-from ..prepare import PairShift, WindowShift, pair_shift, window_shift
+from ..prepare import PlacedShift, ShiftField, fit_field, window_shift, with_cells
 from ..raster import GridReader
 from .pair import Comparison
-from .pixels import NO_SHIFT, read_pair
+from .pixels import read_pair
 
 Array = np.ndarray[Any, Any]
 
 
 def measure_shift(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift_px: tuple[float, float]
-) -> PairShift | None:
+    reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None
+) -> ShiftField | None:
     """Return the displacement of the after date on the given blocks; None where no window can be believed.
 
     Parameters
@@ -31,15 +31,49 @@ def measure_shift(
         Two dates, pipeline.
     blocks
         Of the lattice.
-    shift_px
-        What is taken out already.
+    shift
+        What is taken out already; None for nothing.
     """
     align = comparison.pipeline.align
     windows = [w for block in blocks for w in _sub_windows(block, align.window_px)]
-    step = max(1, len(windows) // align.max_windows)
-    shifts = [_shift_of(reader, comparison, w, shift_px) for w in windows[::step]]
-    believed = [s for s in shifts if s is not None]
-    return pair_shift(believed, min_peak=align.min_peak, max_shift_px=align.max_shift_px)
+    shifts = [_shift_of(reader, comparison, w, shift) for w in far_apart(windows, align.max_windows)]
+    return fit_field(
+        [s for s in shifts if s is not None],
+        min_peak=align.min_peak,
+        max_shift_px=align.max_shift_px,
+        agree_px=align.agree_px,
+        min_agree=align.min_agree,
+        max_degree=align.max_degree,
+        min_gain_px=align.min_gain_px,
+        half_window_px=align.window_px / 2,
+    )
+
+
+def far_apart(windows: Sequence[Window], count: int) -> list[Window]:
+    """Return at most `count` windows that lie as far from one another as they can, in the order given.
+
+    What slopes over an area is known by its ends; every n-th window of a list could leave out a whole side.
+
+    Parameters
+    ----------
+    windows
+        Of the lattice.
+    count
+        At least 1.
+
+    Source
+    ------
+    Gonzalez (1985), farthest-first traversal, from the first window; of windows equally far the first is taken.
+    """
+    if len(windows) <= count:
+        return list(windows)
+    places = np.array([(w.row0, w.col0) for w in windows], np.int64)
+    chosen = [0]
+    apart = np.sum((places - places[0]) ** 2, axis=1)
+    while len(chosen) < count:
+        chosen.append(int(np.argmax(apart)))
+        apart = np.minimum(apart, np.sum((places - places[chosen[-1]]) ** 2, axis=1))
+    return [windows[i] for i in sorted(chosen)]
 
 
 def _sub_windows(block: Window, side: int) -> Iterator[Window]:
@@ -49,13 +83,13 @@ def _sub_windows(block: Window, side: int) -> Iterator[Window]:
 
 
 def _shift_of(
-    reader: GridReader, comparison: Comparison, window: Window, shift_px: tuple[float, float]
-) -> WindowShift | None:
+    reader: GridReader, comparison: Comparison, window: Window, shift: ShiftField | None
+) -> PlacedShift | None:
     align = comparison.pipeline.align
     role = align.band if align.band in comparison.roles else comparison.roles[0]
     try:
         # All bands, not one: the sample reads the same blocks again, and finds them decoded.
-        pair = read_pair(reader, comparison, window, shift_px=shift_px, inside=None, features=False)
+        pair = read_pair(reader, comparison, window, shift=shift, inside=None, features=False)
     except SceneError:
         return None
     valid = pair.state == State.USABLE
@@ -66,11 +100,12 @@ def _shift_of(
     for values, fill in zip((before, after), pair.fills, strict=True):
         if fill is not None:
             valid &= values != fill
-    return window_shift(before.astype(np.float64), after.astype(np.float64), valid)
+    measured = window_shift(before.astype(np.float64), after.astype(np.float64), valid)
+    return PlacedShift((window.row0 + window.row1 - 1) / 2, (window.col0 + window.col1 - 1) / 2, measured)
 
 
-def shift_to_apply(comparison: Comparison, measured: PairShift | None) -> tuple[float, float]:
-    """Return the rows and columns that are taken out while reading.
+def shift_to_apply(comparison: Comparison, measured: ShiftField | None) -> ShiftField | None:
+    """Return what is taken out while reading; None where that is not worth a resampling.
 
     Raises
     ------
@@ -79,7 +114,7 @@ def shift_to_apply(comparison: Comparison, measured: PairShift | None) -> tuple[
     """
     align = comparison.pipeline.align
     if measured is None or measured.length_px < align.apply_from_px:
-        return NO_SHIFT
+        return None
     if measured.length_px > align.max_shift_px:
         raise PairError(
             "SHIFT_TOO_LARGE",
@@ -87,10 +122,10 @@ def shift_to_apply(comparison: Comparison, measured: PairShift | None) -> tuple[
             f"the dates lie {measured.length_px:.2f} px apart ({comparison.before.scene_ids} | {comparison.after.scene_ids})",
             f"at most {align.max_shift_px} px are corrected; register the scenes anew",
         )
-    return measured.row_px, measured.col_px
+    return with_cells(measured, max_step_px=align.max_step_px)
 
 
-def refuse_residual(comparison: Comparison, residual: PairShift | None) -> None:
+def refuse_residual(comparison: Comparison, residual: ShiftField | None) -> None:
     """Refuse a pair that does not lie on one another even once aligned.
 
     Raises

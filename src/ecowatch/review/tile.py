@@ -154,7 +154,7 @@ def _process_block(
     if fit.windowed is not None or fit.parts:
         return _surrounded_block(reader, comparison, fit, window, inside)
     reach = comparison.pipeline.detect.reach_px
-    pair = read_pair(reader, comparison, window, shift_px=fit.applied_px, inside=inside)
+    pair = read_pair(reader, comparison, window, shift=fit.applied, inside=inside)
     state = pair.state
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
@@ -178,7 +178,7 @@ def _process_block(
             window.row1 + margins.bottom,
             window.col1 + margins.right,
         )
-        more = read_pair(reader, comparison, around, shift_px=fit.applied_px, inside=None)
+        more = read_pair(reader, comparison, around, shift=fit.applied, inside=None)
         assert more.before is not None and more.after is not None
         return more.before, more.after
 

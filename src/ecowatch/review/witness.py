@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..detect import METHODS, LinearScore, Thresholds, fit_change_vector, fit_thresholds, sample_score
 from ..errors import EcowatchError
 from ..grid import Window
+from ..prepare import ShiftField
 from ..raster import GridReader
 from .choice import DateGroup
 from .pair import Comparison
@@ -27,14 +29,14 @@ class Witness:
     ----------
     day
         ISO date.
-    applied_px
-        Its displacement against the before date, taken out while reading.
+    applied
+        Its displacement against the before date, taken out while reading; None for none.
     score, thresholds
         Of (this date, after date); None for a date from after the before date, which is not scored.
     """
 
     day: str
-    applied_px: tuple[float, float]
+    applied: ShiftField | None
     score: LinearScore | None = None
     thresholds: Thresholds | None = None
 
@@ -43,7 +45,7 @@ def fit_witnesses(
     reader: GridReader,
     comparison: Comparison,
     blocks: list[Window],
-    after_shift_px: tuple[float, float],
+    after_shift: ShiftField | None,
     *,
     sample_px: int,
 ) -> tuple[tuple[Witness, ...], tuple[Witness, ...]]:
@@ -60,29 +62,31 @@ def fit_witnesses(
         With its witnesses.
     blocks
         Of the lattice, as the fit reads them.
-    after_shift_px
-        Displacement of the after date.
+    after_shift
+        Displacement of the after date that is taken out.
     sample_px
         Stride of the pixels that are fitted, in rows and columns.
     """
     earlier = []
-    for group in comparison.earlier:
-        shift = _shift_of(reader, comparison, group, blocks)
-        fitted = shift and _fitted(reader, comparison, group, blocks, shift, after_shift_px, sample_px)
-        if shift and fitted:
+    for group, shift in _aligned(reader, comparison, comparison.earlier, blocks):
+        fitted = _fitted(reader, comparison, group, blocks, shift, after_shift, sample_px)
+        if fitted:
             earlier.append(Witness(group.day.isoformat(), shift, *fitted))
-    shifts = [(group, _shift_of(reader, comparison, group, blocks)) for group in comparison.others]
-    return tuple(earlier), tuple(Witness(group.day.isoformat(), shift) for group, shift in shifts if shift)
+    others = _aligned(reader, comparison, comparison.others, blocks)
+    return tuple(earlier), tuple(Witness(group.day.isoformat(), shift) for group, shift in others)
 
 
-def _shift_of(
-    reader: GridReader, comparison: Comparison, group: DateGroup, blocks: list[Window]
-) -> tuple[float, float] | None:
-    against = replace(comparison, after=group)
-    try:
-        return shift_to_apply(against, measure_shift(reader, against, blocks, (0.0, 0.0)))
-    except EcowatchError:
-        return None
+def _aligned(
+    reader: GridReader, comparison: Comparison, groups: Sequence[DateGroup], blocks: list[Window]
+) -> Iterator[tuple[DateGroup, ShiftField | None]]:
+    """The dates that lie on the before date, each with what is taken out."""
+    for group in groups:
+        against = replace(comparison, after=group)
+        try:
+            shift = shift_to_apply(against, measure_shift(reader, against, blocks, None))
+        except EcowatchError:
+            continue
+        yield group, shift
 
 
 def _fitted(
@@ -90,8 +94,8 @@ def _fitted(
     comparison: Comparison,
     group: DateGroup,
     blocks: list[Window],
-    shift_px: tuple[float, float],
-    after_shift_px: tuple[float, float],
+    shift: ShiftField | None,
+    after_shift: ShiftField | None,
     stride: int,
 ) -> tuple[LinearScore, Thresholds] | None:
     against = replace(comparison, before=group)
@@ -102,8 +106,8 @@ def _fitted(
                 reader,
                 against,
                 block,
-                shift_px=after_shift_px,
-                before_shift_px=shift_px,
+                shift=after_shift,
+                before_shift=shift,
                 inside=None,
                 features=False,
             )

@@ -46,9 +46,30 @@ class Align(Settings):
     apply_from_px: float = Field(
         default=0.2, ge=0, description="A smaller shift is left as it is: resampling costs more detail than it gains."
     )
-    max_shift_px: float = Field(default=5.0, gt=0, description="A pair with a larger shift is refused.")
+    max_shift_px: float = Field(default=10.0, gt=0, description="A pair with a larger shift is refused.")
     max_residual_px: float = Field(
         default=0.5, gt=0, description="A pair with a larger shift after alignment is refused."
+    )
+    agree_px: float = Field(
+        default=0.3, gt=0, le=5, description="Windows no further than this from one displacement agree, in pixels."
+    )
+    min_agree: int = Field(
+        default=3, ge=1, le=100, description="So many windows must agree; of fewer windows, more than half."
+    )
+    max_degree: int = Field(
+        default=1, ge=0, le=2, description="Richest shift over the area: 0 constant, 1 sloping, 2 bent."
+    )
+    min_gain_px: float = Field(
+        default=0.05,
+        ge=0,
+        le=5,
+        description="A richer shift must foretell windows left out of its fit better by this, in pixels.",
+    )
+    max_step_px: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="A shift that is not constant is taken out on cells between which it changes by at most this.",
     )
 
 

@@ -41,6 +41,12 @@ class Time(Settings):
     )
     min_own_dates: int = Field(default=4, ge=3, description="Dates that are needed for a place's own variation.")
     own_spread_floor: float = Field(default=0.01, gt=0, description="Smallest own spread, reflectance.")
+    radar_average_px: int = Field(
+        default=3, ge=1, le=9, description="Radar: side of the window over which each date is averaged, in pixels."
+    )
+    radar_significance: float = Field(
+        default=0.001, gt=0, le=0.05, description="Radar: p-value below which two dates of a pixel differ."
+    )
 
 
 class Suppress(Settings):
