@@ -67,6 +67,23 @@ def only_the_planted_patch(made: object) -> None:
     assert common > 0.9 * planted().area and patches.geometry.iloc[0].area < 1.3 * planted().area
 
 
+def test_a_finer_and_a_coarser_sensor_are_brought_together(tmp_path: Path, reviewer: Reviewer) -> None:
+    """10 m before, 30 m after: edges alone would be flagged everywhere; the planted change is what is found."""
+    before, after = dates()
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    write_geotiff(scenes / "fine_20250420.tif", before, GRID, nodata=0)
+    rows, cols = (side // 3 for side in GRID.shape)
+    seen = ndi.gaussian_filter(after.astype(np.float32), (0, 1.8, 1.8))[:, 1::3, 1::3][:, :rows, :cols]
+    coarse = Grid.from_parts("EPSG:32650", (30, 0, 600_000, 0, -30, 3_400_000), (rows, cols))
+    write_geotiff(scenes / "coarse_20260425.tif", seen.astype(np.uint16), coarse, nodata=0)
+    made = run(reviewer(scenes, OUTLINE, "EPSG:32650", PLAIN))
+    patches = made.layer().to_crs(32650)
+    found = shapely.intersection(patches.union_all(), planted()).area
+    assert found > 0.9 * planted().area
+    assert patches.union_all().area < 1.5 * planted().area
+
+
 def test_neighbours_of_one_pass_are_one_mosaic(tmp_path: Path, reviewer: Reviewer) -> None:
     """Two halves that overlap by some pixels, the seam through the change: the patch of the undivided scene."""
     before, after = dates()

@@ -13,6 +13,7 @@ from .field import (
 )
 from .indices import bare_soil, brightness, ndvi, water
 from .quality import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state
+from .resolution import blur_sigma_px, blur_support_px, blurred
 
 __all__ = [
     "DECIBEL_SCALE",
@@ -23,6 +24,9 @@ __all__ = [
     "WindowShift",
     "alpha_state",
     "bare_soil",
+    "blur_sigma_px",
+    "blur_support_px",
+    "blurred",
     "brightness",
     "decibel_features",
     "edges_off",

@@ -16,6 +16,9 @@ from ..prepare import (
     NO_DECIBEL,
     ShiftField,
     alpha_state,
+    blur_sigma_px,
+    blur_support_px,
+    blurred,
     decibel_features,
     edges_off,
     fill_state,
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from .pair import Comparison
 
 Array = np.ndarray[Any, Any]
+
+
+# Pixels that differ by less than this belong to one class of resolution.
+_OTHER_SENSOR = 1.3
 
 
 class PairPixels(NamedTuple):
@@ -124,11 +131,15 @@ def read_pair(
     textured = features and pipeline.detect.method == "rgb_texture"
     radar = features and is_radar(comparison)
     spread = pipeline.detect.texture_px // 2 if textured else 0
-    # A texture window must not reach into what is not there.
-    reach = _Reach(spread, max(pipeline.prepare.erode_px, spread))
-    clear = pipeline.prepare.clear_scl
+    clear, erode = pipeline.prepare.clear_scl, pipeline.prepare.erode_px
     dates = ((comparison.before, before_shift), (comparison.after, shift))
-    looks = [_DateReader(reader, group, roles, window, reach, moved, clear) for group, moved in dates]
+    sigmas = _blurs(comparison)
+    # A window of texture or blur must not reach into what is not there.
+    wide = [spread + blur_support_px(sigma) for sigma in sigmas]
+    looks = [
+        _DateReader(reader, group, roles, window, _Reach(px, max(erode, px)), moved, clear)
+        for (group, moved), px in zip(dates, wide, strict=True)
+    ]
     quick = [look.quick_state() for look in looks]
     if quick[0] is not None and quick[1] is not None:
         state = pair_state(quick[0], quick[1], inside)
@@ -136,6 +147,10 @@ def read_pair(
             return PairPixels(None, None, state, (None, None))
     (before, state_b), (after, state_a) = (look.values_and_state(fold_fill=textured) for look in looks)
     fills = [None if textured else group.scenes[0].bands[0].layer.fill for group, _ in dates]
+    before, after = (
+        blurred(values, None, sigma_px=sigma, pad_px=blur_support_px(sigma), fill=fill)[0] if sigma else values
+        for values, sigma, fill in zip((before, after), sigmas, fills, strict=True)
+    )
     if radar:
         before, after = (
             _decibel(values, fill, group, roles)
@@ -146,6 +161,22 @@ def read_pair(
         side = pipeline.detect.texture_px
         before, after = texture_features(before, side_px=side), texture_features(after, side_px=side)
     return PairPixels(before, after, pair_state(state_b, state_a, inside), (fills[0], fills[1]))
+
+
+def _blurs(comparison: Comparison) -> tuple[float, float]:
+    """Blur of each date, pixels of the area's grid: the finer sensor is brought to the point spread of the coarser."""
+    groups = comparison.before, comparison.after
+    pixels = [group.scenes[0].grid.pixel_m for group in groups]
+    if is_radar(comparison) or max(pixels) < _OTHER_SENSOR * min(pixels):
+        return 0.0, 0.0
+    grid_m, share = comparison.grid.pixel_m, comparison.pipeline.prepare.spread_share
+    # Sums are exact for numbers of at most 16 bits only.
+    exact = [group.scenes[0].bands[0].layer.dtype in ("uint8", "uint16", "int16") for group in groups]
+    before, after = (
+        blur_sigma_px(own, max(pixels), spread_share=share) * own / grid_m if can else 0.0
+        for own, can in zip(pixels, exact, strict=True)
+    )
+    return before, after
 
 
 def is_radar(comparison: Comparison) -> bool:

@@ -23,6 +23,12 @@ class Prepare(Settings):
         description="Dates whose clear shares differ by less are equally clear; season and recency then choose.",
     )
     erode_px: int = Field(default=2, ge=0, le=16, description="Pixels taken off around every unusable one.")
+    spread_share: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="Point spread of a sensor as a share of its pixel; the finer of two sensors is blurred to the coarser.",
+    )
     min_valid_px: int = Field(
         default=200, ge=50, description="Fewer pixels seen in both dates than this, and the pair is refused."
     )
