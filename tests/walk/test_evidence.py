@@ -183,7 +183,8 @@ def tiny_model(path: Path) -> str:
 def test_a_model_as_detector(years: Path, reviewer: Reviewer, tmp_path: Path) -> None:
     digest = tiny_model(tmp_path / "tiny.onnx")
     text = shipped_files()["pipelines/bitemporal.toml"].replace('method = "ir_mad"', 'method = "onnx"')
-    text = text.replace('model = ""', f'model = "{tmp_path / "tiny.onnx"}"')
+    # Relative: beside the pipeline file.
+    text = text.replace("[detect.onnx]", '[detect.onnx]\nmodel = "../tiny.onnx"')
     pipelines = tmp_path / "pipelines"
     pipelines.mkdir()
     (pipelines / "bitemporal.toml").write_text(text.replace('model_sha256 = ""', f'model_sha256 = "{digest}"'), "utf-8")

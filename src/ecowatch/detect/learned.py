@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ..errors import ConfigError
 from .block import PairBlock
-from .onnx import load_model, run_model
+from .onnx import load_model, require_roles, run_model
 
 Array = np.ndarray[Any, Any]
 
@@ -48,6 +48,17 @@ class OnnxFit:
 def reach_onnx(*, model: str, model_sha256: str) -> int:
     """Return how many pixels around a window the model's score needs."""
     return load_model(model, model_sha256).reach_px
+
+
+def require_bands(roles: Sequence[str], *, model: str, model_sha256: str) -> None:
+    """Refuse bands other than those the model was trained on.
+
+    Raises
+    ------
+    ConfigError
+        ``MODEL_BANDS``, or what `load_model` refuses.
+    """
+    require_roles(load_model(model, model_sha256), roles)
 
 
 def fit_onnx(blocks: Sequence[PairBlock], *, model: str, model_sha256: str) -> OnnxFit:

@@ -33,6 +33,8 @@ class Windowed(NamedTuple):
         Class of the fit.
     in_metres
         Its windows are given in metres: it takes the side of a pixel, ``pixel_m``, too.
+    require
+        Given the roles of the bands, refuses what it cannot work on.
     """
 
     section: str
@@ -41,6 +43,7 @@ class Windowed(NamedTuple):
     score: Callable[..., Array]
     fitted: Callable[..., Any]
     in_metres: bool = False
+    require: Callable[..., None] | None = None
 
 
 WINDOWED: Mapping[str, Windowed] = MappingProxyType(
@@ -48,7 +51,14 @@ WINDOWED: Mapping[str, Windowed] = MappingProxyType(
         "objects": Windowed(
             "objects", objects.reach_px, objects.fit_objects, objects.score_objects, objects.ObjectsFit, in_metres=True
         ),
-        "onnx": Windowed("onnx", learned.reach_onnx, learned.fit_onnx, learned.score_onnx, learned.OnnxFit),
+        "onnx": Windowed(
+            "onnx",
+            learned.reach_onnx,
+            learned.fit_onnx,
+            learned.score_onnx,
+            learned.OnnxFit,
+            require=learned.require_bands,
+        ),
         "rgb_structure": Windowed(
             "rgb", rgb.reach_px, rgb.fit_rgb_structure, rgb.score_rgb_structure, rgb.RgbStructureFit
         ),

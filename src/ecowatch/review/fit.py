@@ -201,12 +201,14 @@ def fit_comparison(comparison: Comparison) -> Fit:
 
 def _fit_windowed(reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None) -> Fit:
     """Fit a method that looks at surroundings on whole blocks; nothing is fitted where too few pixels are usable."""
+    method = WINDOWED[comparison.pipeline.detect.method]
+    if method.require is not None:
+        method.require(comparison.roles, **comparison.numbers)
     found = _physical_blocks(reader, comparison, blocks, shift)
     count = sum(int(block.valid.sum()) for block in found)
     nothing = Fit(None, shift, None, None, None, count)
     if count < comparison.pipeline.prepare.min_valid_px:
         return nothing
-    method = WINDOWED[comparison.pipeline.detect.method]
     made = replace(nothing, windowed=dataclasses.asdict(method.fit(found, **comparison.numbers)))
     if is_radar(comparison):
         return made

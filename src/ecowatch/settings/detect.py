@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .model import Settings
+from .model import FilePath, Settings
 
 
 class SarLogRatio(Settings):
@@ -76,7 +76,9 @@ class Objects(Settings):
 class Onnx(Settings):
     """A learned model as a detector; its digest makes it part of the pipeline."""
 
-    model: str = Field(default="", description="Path of the model file (.onnx).")
+    model: FilePath | None = Field(
+        default=None, description="The model file (.onnx); its place does not matter, its digest does."
+    )
     model_sha256: str = Field(
         default="", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of that file; another file is refused."
     )
@@ -145,4 +147,5 @@ class Detect(Settings):
     def numbers(self) -> dict[str, Any]:
         """Return the numbers of a method that looks at surroundings, by keyword."""
         section = WINDOWED_SECTIONS.get(self.method)
-        return {} if section is None else dict(getattr(self, section))
+        numbers = {} if section is None else dict(getattr(self, section))
+        return {key: str(value or "") if key == "model" else value for key, value in numbers.items()}

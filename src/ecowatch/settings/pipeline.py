@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from pydantic import Field, model_validator
 
 from .detect import Detect, RgbStructure
@@ -163,6 +166,11 @@ class Pipeline(Settings):
     )
     patches: Patches = Field(default=Patches(), description="From flagged pixels to polygons.")
     activity: ActivityRules = Field(default=ActivityRules(), description="Rules that name an activity.")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON of all values but the place of a model file."""
+        values = self.model_dump(mode="json", exclude={"detect": {"onnx": {"model"}}})
+        return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _one_weight_each(self) -> Pipeline:
