@@ -136,8 +136,9 @@ def test_zones_are_told(demo_run: Run) -> None:
 
 def test_the_measured_shift_is_the_planted_one(demo_run: Run) -> None:
     fits = {row["area_id"]: row["fit"] for row in demo_run.record["coverage"]}
-    assert fits["demo-reserve"]["applied_px"] == pytest.approx([0.35, -0.25], abs=0.03)
-    assert fits["demo-redline"]["applied_px"] == pytest.approx([1.6, -1.2], abs=0.25)
+    terms = {area: (*fit["applied"]["row_terms"], *fit["applied"]["col_terms"]) for area, fit in fits.items()}
+    assert terms["demo-reserve"] == pytest.approx((0.35, -0.25), abs=0.03)
+    assert terms["demo-redline"] == pytest.approx((1.6, -1.2), abs=0.25)
     summary = demo_run.layer("area_summary")
     assert (summary.shift_px < 0.1).all()
 

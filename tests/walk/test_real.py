@@ -201,7 +201,8 @@ def test_a_real_orthomosaic_and_a_second_date_made_from_it(
     made = run(reviewer(scenes, outline_of(info.grid, margin_px=6), info.grid.crs.to_wkt(), source))
     assert not made.result.failures and not made.result.plan.quarantined
     fit = made.record["coverage"][0]["fit"]
-    assert fit["applied_px"] == pytest.approx([1.4, -0.8], abs=0.15)
+    applied = fit["applied"]
+    assert (*applied["row_terms"], *applied["col_terms"]) == pytest.approx((1.4, -0.8), abs=0.15)
     seen_m2 = made.layer("area_summary").iloc[0].observed_ha * 1e4
     assert seen_m2 > 0.5 * geodesic_area_m2(outline_of(info.grid), info.grid.crs)
     assert len(made_date.changes) == sum(changes.values())

@@ -233,10 +233,10 @@ def test_a_failed_tile_is_a_row_and_not_a_crash(tmp_path: Path, reviewer: Review
 def test_a_pair_too_far_apart_is_refused(tmp_path: Path, reviewer: Reviewer) -> None:
     scenes = tmp_path / "scenes"
     scenes.mkdir()
-    grid = write_pair(scenes, blocks=1, shift=9)
+    grid = write_pair(scenes, blocks=1, shift=14)
     made = run(reviewer(scenes, shapely.box(*grid.bounds).buffer(-200), "EPSG:32650", PLAIN))
     row = made.layer("area_summary").iloc[0]
-    assert "SHIFT_TOO_LARGE" in row.note and "at most 5.0 px" in row.note
+    assert "SHIFT_TOO_LARGE" in row.note and "at most 10.0 px" in row.note
     assert row.observed_share == 0 and made.result.exit_code == ExitCode.PARTIAL
 
 

@@ -115,7 +115,7 @@ def evaluate(
     for optical, radar in places(pairs):
         progress(f"{_JOINED_SET}/{optical.name}")
         results.extend(_judged_together(optical, radar, pipelines, folder))
-    used = {p.sensor.value for p in pairs} & set(pipelines)
+    used = {result.method for result in results} & set(pipelines)
     return Evaluation(
         tuple(results), tuple(simple), unreadable, {name: pipelines[name].digest() for name in sorted(used)}
     )

@@ -190,7 +190,8 @@ def fit_field(
     unit = max(float(np.ptp(places, axis=0).max()) / 2, half_window_px)
     uv = (places - centre) / unit
     agreed = _agreeing(uv, values, agree_px, sloped=max_degree > 0, peak=np.array([s.shift.peak for s in good]))
-    if agreed.sum() < min(min_agree, len(good) // 2 + 1):
+    # Of a few windows most must agree, also those that could not be believed: one lucky window moves nothing.
+    if agreed.sum() < min(min_agree, len(shifts) // 2 + 1):
         return None
     uv, values, places = uv[agreed], values[agreed], places[agreed]
     degree = _degree(uv, values, max_degree, min_gain_px)
