@@ -137,15 +137,7 @@ def choose_dates(
         allowed,
         pipeline.time.earlier,
     )
-    others = witnesses_of(
-        area,
-        [g for g in alike if g.day > before.group.day and g.day != after.group.day],
-        after.group,
-        pipeline,
-        place,
-        allowed,
-        pipeline.time.others,
-    )
+    others = _others(area, alike, before.group, after.group, pipeline, place, allowed)
     why = (
         f"after {after.group.day}: {after.share:.0%} clear, the latest of the clearest of {len(looks)} dates in the period; "
         f"before {before.group.day}: {before.share:.0%} clear, {_season_days(before.group.day, after.group.day)} days off "
@@ -153,6 +145,26 @@ def choose_dates(
         f"earlier witnesses: {_listed(earlier)}; other witnesses: {_listed(others)}"
     )
     return Dates(before.group, after.group, earlier, others, why)
+
+
+def _others(
+    area: Area,
+    alike: Sequence[DateGroup],
+    before: DateGroup,
+    after: DateGroup,
+    pipeline: Pipeline,
+    place: tuple[float, float],
+    allowed: frozenset[str],
+) -> tuple[DateGroup, ...]:
+    """Dates from after the after date, and where these are too few, the latest from between the two."""
+    most = pipeline.time.others
+    later = [g for g in alike if g.day > after.day]
+    found = witnesses_of(area, later, after, pipeline, place, allowed, most)
+    missing = most - len(found)
+    # Of those between the two the latest: the sooner after the before date, the likelier the change had not come yet.
+    between = [g for g in alike if before.day < g.day < after.day][-missing:] if missing else []
+    more = witnesses_of(area, between, after, pipeline, place, allowed, missing)
+    return (*more, *found)
 
 
 def _listed(groups: Sequence[DateGroup]) -> str:
@@ -257,9 +269,6 @@ def seen_share(area: Area, group: DateGroup, clear_scl: tuple[int, ...], allowed
         return 1.0
     seen = np.zeros(shape, bool)
     for scene in group.scenes:
-        if scene.quality is None:
-            seen |= burn(footprint(scene, crs, allowed), grid)
-        else:
-            pixels = read_coarse([scene.quality.layer], grid)
-            seen |= quality_state(scene, pixels, clear_scl=clear_scl) == State.USABLE
+        layer = scene.bands[0].layer if scene.quality is None else scene.quality.layer
+        seen |= quality_state(scene, read_coarse([layer], grid), clear_scl=clear_scl) == State.USABLE
     return float(seen[inside].mean())

@@ -21,13 +21,15 @@ class Deviations(NamedTuple):
     """What a method says of a window.
 
     ``score`` is float32 ``(row, col)``, deviations above what the pair shows where nothing changed, 0 where not usable;
-    ``state`` is uint8 of `State`; ``before`` and ``after`` are the integers whose sums a patch keeps.
+    ``state`` is uint8 of `State`; ``before`` and ``after`` are the integers whose sums a patch keeps, and ``shown`` (bool)
+    tells where they mean something: of joined sensors only where the first one saw the ground.
     """
 
     score: Array
     state: Array
     before: Array
     after: Array
+    shown: Array
 
 
 def deviations(reader: GridReader, comparison: Comparison, fit: Fit, window: Window) -> Deviations:
@@ -65,7 +67,7 @@ def _joined(reader: GridReader, comparison: Comparison, fit: Fit, window: Window
         # What one sensor saw was seen.
         state[seen] = State.USABLE
     score = joined_score([part.score for part in parts], usable, _weights(comparison))
-    return Deviations(score, state, parts[0].before, parts[0].after)
+    return Deviations(score, state, parts[0].before, parts[0].after, usable[0])
 
 
 def _weights(comparison: Comparison) -> list[float]:
@@ -88,7 +90,7 @@ def _windowed(reader: GridReader, comparison: Comparison, fit: Fit, window: Wind
         return _nothing(comparison, state)
     state[(state == State.USABLE) & ~physical.valid[own]] = State.NO_DATA
     score = method.score(physical, method.fitted(**fit.windowed), **numbers)[own]
-    return Deviations(score, state, pair.before[:, *own], pair.after[:, *own])
+    return Deviations(score, state, pair.before[:, *own], pair.after[:, *own], state == State.USABLE)
 
 
 def _linear(reader: GridReader, comparison: Comparison, fit: Fit, window: Window) -> Deviations:
@@ -106,9 +108,9 @@ def _linear(reader: GridReader, comparison: Comparison, fit: Fit, window: Window
     root = np.cbrt(sample_score(fit.score, before, after)).reshape(state.shape)
     score = ((root - fit.thresholds.centre) / fit.thresholds.spread).astype(np.float32)
     score[state != State.USABLE] = 0
-    return Deviations(score, state, pair.before, pair.after)
+    return Deviations(score, state, pair.before, pair.after, state == State.USABLE)
 
 
 def _nothing(comparison: Comparison, state: Array) -> Deviations:
     none = np.zeros((len(feature_radiometry(comparison, comparison.before)[0]), *state.shape), np.uint8)
-    return Deviations(np.zeros(state.shape, np.float32), state, none, none)
+    return Deviations(np.zeros(state.shape, np.float32), state, none, none, np.zeros(state.shape, bool))

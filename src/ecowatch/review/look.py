@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import Candidate, Context, Look, PixelPatch, context_of, judge
 from ..prepare import ShiftField
-from ..raster import GridReader
+from ..raster import GridReader, burn
 from .choice import DateGroup, centre_of
 from .fit import Fit
 from .pair import Comparison
@@ -127,10 +128,13 @@ def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPa
     if block is None or not (inside & block.valid).any():
         return NOT_LOOKED
     state = np.where((pair.state == State.USABLE) & ~block.valid, np.uint8(State.NO_DATA), pair.state)
+    # Beyond the boundary nothing is ever flagged: ground that changed there must not pass for ground that stayed.
+    own = burn(comparison.area.geometry, comparison.grid.cropped(window))
+    state[~own] = State.OUTSIDE
     looks = Look(block.before, state), Look(block.after, state)
     earlier = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.earlier]
     others = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.others]
-    time = _time(comparison, fit, block.before, block.after, block.valid, inside, earlier, others)
+    time = _time(comparison, fit, block.before, block.after, block.valid & own, inside, earlier, others)
     elongation, rectangularity = _shape(patch)
     candidate = Candidate(
         roles=comparison.roles,
@@ -215,11 +219,16 @@ def _time(
         for witness, look in zip(fit.earlier, earlier, strict=True)
         if look is not None and witness.score
     ]
-    later = [(look.values, look.state == State.USABLE) for look in others if look is not None]
-    if not told and not later:
+    seen = [
+        (witness.day > comparison.after.day.isoformat(), (look.values, look.state == State.USABLE))
+        for witness, look in zip(fit.others, others, strict=True)
+        if look is not None
+    ]
+    if not told and not seen:
         return None
     numbers = comparison.pipeline.time
-    return time_of_patch(
+    ask = partial(
+        time_of_patch,
         before,
         after,
         valid,
@@ -232,7 +241,6 @@ def _time(
         same_season=[
             _same_season(date.fromisoformat(w.day), comparison.after.day, numbers.season_days) for w, _ in told
         ],
-        later=later,
         numbers=TimeNumbers(
             second_from_dates=numbers.second_from_dates,
             before_like=numbers.before_like,
@@ -242,6 +250,13 @@ def _time(
             own_spread_floor=numbers.own_spread_floor,
         ),
     )
+    late = ask(later=[dated for after_it, dated in seen if after_it])
+    between = [dated for after_it, dated in seen if not after_it]
+    if late.later_dates or not between:
+        return late
+    # A date between the two may have come before the change: it can confirm, but it denies nothing.
+    every = ask(later=between)
+    return every if every.later_dates and every.persisting >= comparison.pipeline.suppress.persisting else late
 
 
 def _same_season(day: date, other: date, within_days: int) -> bool:

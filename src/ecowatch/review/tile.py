@@ -208,7 +208,9 @@ def _surrounded_block(
     state = np.where(inside, found.state, np.uint8(State.OUTSIDE))
     flag_scores(found.score, state, weak_sigma=detect.weak_sigma, strong_sigma=detect.strong_sigma)
     if fit.water is not None:
-        flag_water(comparison, fit.water, found.before, found.after, state)
+        turned = np.where(found.shown, state, np.uint8(State.OUTSIDE))
+        flag_water(comparison, fit.water, found.before, found.after, turned)
+        state = np.where(found.shown, turned, state)
     runs = runs_of(found.score, state, found.before, found.after, row0=window.row0, col0=window.col0)
     return runs, found.score, state
 
