@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ..areas import Area
 from ..codes import State
-from ..errors import PairError
+from ..errors import PairError, SceneError
 from ..grid import Grid, transformed
 from ..raster import burn, read_coarse
 from ..scenes import Scene, Unit
@@ -270,5 +270,11 @@ def seen_share(area: Area, group: DateGroup, clear_scl: tuple[int, ...], allowed
     seen = np.zeros(shape, bool)
     for scene in group.scenes:
         layer = scene.bands[0].layer if scene.quality is None else scene.quality.layer
-        seen |= quality_state(scene, read_coarse([layer], grid), clear_scl=clear_scl) == State.USABLE
+        try:
+            seen |= quality_state(scene, read_coarse([layer], grid), clear_scl=clear_scl) == State.USABLE
+        except SceneError:
+            if scene.quality is not None:
+                raise
+            # A damaged band is told by the tiles that hold the damage; the others can still be compared.
+            seen |= burn(footprint(scene, crs, allowed), grid)
     return float(seen[inside].mean())
