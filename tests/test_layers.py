@@ -44,7 +44,7 @@ CONFINED = {
     "distributed": {"review/run.py"},
     "dask": {"review/run.py"},
     "geopandas": {"patches", "areas", "ledger", "review", "report"},
-    "typer": {"cli.py"},
+    "typer": {"cli"},
     "pydantic": {"settings"},
     "onnxruntime": {"detect/onnx.py"},
 }

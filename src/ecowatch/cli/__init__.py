@@ -1,0 +1,11 @@
+"""The command line. Heavy modules are imported inside the commands: ``--help`` must answer at once."""
+
+from .reviews import app
+
+
+def main() -> None:
+    """Entry point of the command ``ecowatch``."""
+    app()
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,163 @@
+"""How a command speaks: words on stderr, results on stdout, one line and an exit code for every error."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ..errors import EcowatchError, ExitCode
+from ..texts import Language, default_language, text
+
+if TYPE_CHECKING:
+    from ..review import Plan
+
+
+class LogForm(StrEnum):
+    """How progress is told."""
+
+    AUTO = "auto"
+    JSON = "json"
+
+
+class Lang(StrEnum):
+    """Language of tables and messages."""
+
+    ZH = "zh"
+    EN = "en"
+
+
+ReviewFile = Annotated[Path, typer.Argument(metavar="REVIEW.toml", help="Review file; see 'ecowatch config example'.")]
+ClusterFile = Annotated[Path | None, typer.Option("--cluster", help="Cluster file; two local processes without it.")]
+LogOption = Annotated[LogForm, typer.Option("--log", help="auto: a bar or lines; json: one JSON object per event.")]
+LangOption = Annotated[Lang | None, typer.Option("--lang", help="zh or en; from LANG without it.")]
+
+
+def language_of(lang: Lang | None) -> Language:
+    """Return the language asked for, else that of the environment."""
+    if lang is None:
+        return default_language()
+    return "zh" if lang is Lang.ZH else "en"
+
+
+class errors_told:  # noqa: N801 - reads as a phrase after 'with'
+    """Turns errors and signals into one line and an exit code."""
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+
+    def __enter__(self) -> None:
+        # SLURM and cron end jobs with SIGTERM: leave through the usual way out, so that temporary files go.
+        signal.signal(signal.SIGTERM, self._teller.stop)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EcowatchError):
+            self._teller.warn(str(error), code=error.code)
+            raise typer.Exit(error.exit_code) from error
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+class Teller:
+    """Words on stderr, results on stdout; a bar on a terminal, a line per area elsewhere, JSON on request."""
+
+    def __init__(self, log: LogForm, language: Language) -> None:
+        self.language = language
+        self._json = log is LogForm.JSON
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._finished: set[tuple[str, str]] = set()
+        self._stopped = False
+
+    def __enter__(self) -> None:
+        if not self._json and sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415
+            from rich.progress import Progress  # noqa: PLC0415
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def stop(self, *_: Any) -> NoReturn:
+        """Handle SIGTERM: leave at once, or, where a library swallows that, after the task under way."""
+        self._stopped = True
+        raise SystemExit(ExitCode.TRY_AGAIN)
+
+    def progress(self, area: str, step: str, done: int, total: int) -> None:
+        """Tell of a finished task; leave here if the signal to stop was lost."""
+        if self._stopped:
+            raise SystemExit(ExitCode.TRY_AGAIN)
+        if self._json:
+            self._event("progress", area=area, step=step, done=done, total=total)
+        elif self._bar is not None:
+            if step not in self._tasks:
+                self._tasks[step] = self._bar.add_task(text(f"step_{step}", self.language), total=total)
+            self._bar.update(self._tasks[step], completed=done)
+        elif (area, step) not in self._finished:
+            self._finished.add((area, step))
+            typer.echo(f"{area}: {text(f'step_{step}', self.language)} ({done}/{total})", err=True)
+
+    def step(self, name: str) -> None:
+        """Tell what is being worked on; leave here if the signal to stop was lost."""
+        if self._stopped:
+            raise SystemExit(ExitCode.TRY_AGAIN)
+        typer.echo(name, err=True)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """Tell of something that went wrong, with its parts for the JSON form."""
+        if self._json:
+            self._event("warning", message=message, **fields)
+        else:
+            typer.echo(message, err=True)
+
+    def tell_quarantined(self, plan: Plan) -> None:
+        """Tell which scenes cannot be trusted, and what to do about each."""
+        for q in plan.quarantined:
+            message = f"{text('quarantined', self.language)}: {q.code} {q.where}: {q.finding}; {q.remedy}"
+            self.warn(message, code=q.code, file=q.where)
+
+    def result(self, message: str, **fields: object) -> None:
+        """Tell a result, on stdout unless as JSON."""
+        if self._json:
+            self._event("result", message=message, **fields)
+        else:
+            typer.echo(message)
+
+    def table(self, header: list[str], rows: list[list[str]]) -> None:
+        """Print a table, or its rows as JSON."""
+        if self._json:
+            for row in rows:
+                self._event("row", **dict(zip(header, row, strict=True)))
+            return
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table(*header)
+        for row in rows:
+            table.add_row(*row)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+    def _event(self, kind: str, **fields: object) -> None:
+        import structlog  # noqa: PLC0415
+
+        log: Callable[..., Any] = structlog.wrap_logger(
+            structlog.PrintLogger(sys.stderr),
+            processors=[
+                structlog.processors.TimeStamper(fmt="iso"),
+                structlog.processors.JSONRenderer(_dumps),
+            ],
+        ).info
+        log(kind, **fields)
+
+
+def _dumps(value: object, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=options.get("default", str))
