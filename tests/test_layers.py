@@ -25,10 +25,12 @@ LAYER = {
     "scenes": 3.1,
     "patches": 3.1,
     "areas": 3.1,
+    "ledger": 3.1,
     "simulate": 3.2,
     "review": 4.0,
     "report": 4.1,
     "evaluate": 4.1,
+    "desk": 4.1,
     "cli": 5,
     "__main__": 5,
 }
@@ -47,6 +49,8 @@ CONFINED = {
     "typer": {"cli"},
     "pydantic": {"settings"},
     "onnxruntime": {"detect/onnx.py"},
+    "sklearn": {"ledger/learn.py"},
+    "sqlite3": {"ledger", "areas", "review/product.py", "report", "desk"},
 }
 FROM_LAYER = {"numpy": 1, "shapely": 1, "pyproj": 1, "scipy": 2, "skimage": 2}
 

@@ -209,3 +209,82 @@ class PseudoChange(_Named):
     CROP_CYCLE = "crop_cycle", "作物轮作或收割", "crop cycle or harvest"
     SEASON = "season", "季节性植被变化", "seasonal vegetation"
     RETURNING = "returning", "历史重现", "an earlier state of the place came back"
+
+
+class ChangeKind(_Named):
+    """What a period says of a problem. 1–3 are the operational list 变化类型; the others are ours."""
+
+    CONTINUING = "0", "持续", "continuing"
+    NEW = "1", "新增", "new"
+    EXPANDED = "2", "扩大", "expanded"
+    REDUCED = "3", "减少", "reduced"
+    ENDED = "4", "消失", "ended"
+    RELAPSED = "6", "复发", "relapsed"
+    NOT_OBSERVED = "9", "未观测", "not observed"
+
+
+class ProblemState(_Named):
+    """Where a problem stands between first flag and close-out 问题状态."""
+
+    AUTO = "auto", "自动图斑", "automatic patch"
+    SCREENED = "screened", "伪变化剔除后", "pseudo-changes removed"
+    INTERPRETED = "interpreted", "人工判读", "read by an interpreter"
+    SUSPECTED = "suspected", "疑似问题", "suspected problem"
+    CONFIRMED = "confirmed", "核实问题", "confirmed problem"
+    NO_PROBLEM = "no_problem", "非问题", "no problem"
+    TO_RECTIFY = "to_rectify", "待整改", "to be rectified"
+    RECTIFYING = "rectifying", "整改中", "being rectified"
+    CLAIMED_DONE = "claimed_done", "申请销号", "claimed to be done"
+    CHECKED = "checked", "遥感复核通过", "checked from imagery"
+    CLOSED = "closed", "已销号", "closed"
+    RELAPSED = "relapsed", "复发", "relapsed"
+
+
+class Rectification(_Named):
+    """Kind of a rectification plan 整改类型."""
+
+    EXIT = "exit", "退出", "exit"
+    REMEDIATE = "remediate", "整治", "remediate"
+    RESTORE = "restore", "修复", "restore"
+
+
+class VerdictKind(_Named):
+    """What a reviewer says of a patch or problem 核查结论."""
+
+    PROBLEM = "problem", "属实", "a problem"
+    NO_PROBLEM = "no_problem", "非问题", "no problem"
+    UNSURE = "unsure", "存疑", "unsure"
+    FIELD_CHECK = "field_check", "需现场核查", "needs a field check"
+
+
+class VerdictReason(_Named):
+    """Why a patch is no problem, or cannot be judged 结论原因; after the reject reasons of alert systems."""
+
+    NONE = "none", "无", "no reason needed"
+    REFORESTATION = "reforestation", "造林或更新采伐", "reforestation or plantation cycle"
+    SEASONALITY = "seasonality", "季节变化", "season"
+    FARMING = "farming", "原有耕作", "farming as before"
+    BURNED = "burned", "过火", "burned"
+    RELIEF_SHADOW = "relief_shadow", "地形阴影", "shadow of relief"
+    NO_IMAGES = "no_images", "无可用影像", "no usable image"
+    DUPLICATE = "duplicate", "重复图斑", "duplicate"
+    CLOUD = "cloud", "云或云影", "cloud or its shadow"
+    QUALITY = "quality", "影像质量", "image quality"
+    DEGRADATION = "degradation", "自然退化", "natural degradation"
+    WATER_LEVEL = "water_level", "水位变化", "water level"
+    PERMITTED = "permitted", "手续齐全", "permitted"
+    EXISTED_BEFORE = "existed_before", "本底已有", "existed before the baseline"
+
+
+class AreaGrade(_Named):
+    """What kind of place an area is; the assessment calendar goes by it."""
+
+    NATIONAL_PARK = "national_park", "国家公园", "national park"
+    NATIONAL_RESERVE = "national_reserve", "国家级自然保护区", "national nature reserve"
+    NATIONAL_NATURE_PARK = "national_nature_park", "国家级自然公园", "national nature park"
+    RED_LINE = "red_line", "生态保护红线", "ecological red line"
+    COUNTY_FUNCTION_ZONE = "county_function_zone", "县域重点生态功能区", "county key ecological function zone"
+    LOCAL = "local", "地方级自然保护地", "local protected area"
+    NATION = "nation", "全国", "nation"
+    CAMPAIGN = "campaign", "重点区域流域", "key region or basin"
+    DEMONSTRATION = "demonstration", "示范区", "demonstration area"

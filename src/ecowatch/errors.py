@@ -94,3 +94,14 @@ class UnavailableError(EcowatchError, ConnectionError):
 
     exit_code = ExitCode.UNAVAILABLE
     __str__ = EcowatchError.__str__
+
+
+class LedgerError(EcowatchError, ValueError):
+    """A ledger that is damaged, of another version, or asked for what its rules do not allow."""
+
+
+class LockedError(EcowatchError, BlockingIOError):
+    """Another writer holds the ledger, or has taken it over; try again."""
+
+    exit_code = ExitCode.TRY_AGAIN
+    __str__ = EcowatchError.__str__

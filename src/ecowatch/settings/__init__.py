@@ -2,6 +2,7 @@
 
 from .cluster import Cluster
 from .detect import Detect
+from .ledger import ClaimRules, Graded, LedgerSettings, Matching, Programme, QualityRules, default_calendar
 from .load import load
 from .pipeline import (
     ActivityRules,
@@ -23,19 +24,26 @@ __all__ = [
     "AreaSource",
     "BandDescription",
     "CarrierSource",
+    "ClaimRules",
     "Cluster",
     "DateRange",
     "Detect",
+    "Graded",
+    "LedgerSettings",
+    "Matching",
     "MinimumArea",
     "Output",
     "Patches",
     "Pipeline",
     "Prepare",
+    "Programme",
+    "QualityRules",
     "Review",
     "SceneSource",
     "Suppress",
     "Time",
     "bitemporal_pipeline",
+    "default_calendar",
     "load",
     "shipped_files",
     "shipped_pipelines",
