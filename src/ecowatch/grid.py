@@ -252,6 +252,17 @@ def transformed(
     return shapely.transform(geometry, project)
 
 
+@lru_cache(maxsize=256)
+def _geodetic_of(crs: CRS) -> CRS:
+    """The geographic CRS under a projected one, kept: PROJ builds it anew each time it is asked."""
+    return crs.geodetic_crs or crs
+
+
+def _ring_area_m2(ring: BaseGeometry) -> float:
+    longitude, latitude = shapely.get_coordinates(ring).T
+    return abs(_GEOD.polygon_area_perimeter(longitude, latitude)[0])
+
+
 def geodesic_area_m2(geometry: BaseGeometry, crs: CRS) -> float:
     """Return the area of a polygon on the GRS 80 ellipsoid, in square metres; the only area function of ecowatch.
 
@@ -276,15 +287,16 @@ def geodesic_area_m2(geometry: BaseGeometry, crs: CRS) -> float:
     """
     if geometry.is_empty:
         return 0.0
-    dense = shapely.segmentize(geometry, _DENSIFY_DEG if crs.is_geographic else _DENSIFY_M)
-    geodetic = crs.geodetic_crs or crs
-    dense = transformed(dense, crs, geodetic)
+    geodetic = None if crs.is_geographic else _geodetic_of(crs)
+    dense = shapely.segmentize(geometry, _DENSIFY_DEG if geodetic is None else _DENSIFY_M)
+    if geodetic is not None:
+        dense = transformed(dense, crs, geodetic)
     total = 0.0
     for polygon in shapely.get_parts(dense):
         if polygon.geom_type != "Polygon":
             continue
         rings = [polygon.exterior, *polygon.interiors]
-        areas = [abs(_GEOD.geometry_area_perimeter(ring)[0]) for ring in map(shapely.Polygon, rings)]
+        areas = [_ring_area_m2(ring) for ring in rings]
         total += areas[0] - sum(areas[1:])
     return max(total, 0.0)
 
