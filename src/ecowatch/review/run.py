@@ -23,9 +23,10 @@ from ..patches import PixelPatch
 from ..settings import Cluster, Review
 from .assemble import assemble, not_compared, pixel_patches
 from .fit import Fit, fit_comparison
+from .kept import drop_damaged, fit_path, seal, seal_path
 from .look import CHUNK, NOT_LOOKED, Looked, load_looks, look_at, look_order, save_looks
 from .pair import Comparison
-from .plan import Plan, PlannedTask, make_plan, planned_tasks, slug
+from .plan import Plan, PlannedTask, make_plan, planned_tasks
 from .product import write_geopackage
 from .rasters import write_rasters
 from .record import provenance, write_record
@@ -117,11 +118,17 @@ def run_review(
     tasks = planned_tasks(plan, cluster)
     if shuffle is not None:
         tasks = shuffle(tasks)
+    for comparison in plan.comparisons:
+        if damaged := drop_damaged(seal_path(plan, comparison)):
+            report(comparison.area.area_id, "damaged", len(damaged), len(damaged))
     with _client(cluster) as client:
         fits, failures = _fit_all(client, plan, cluster, report)
         failures += _tiles_all(client, tasks, fits, cluster, report)
         looks, unlooked = _looks_all(client, plan, tasks, fits, cluster, report)
         failures += unlooked
+    for comparison in plan.comparisons:
+        kept = (*(t.path for t in _done(tasks, comparison)), fit_path(plan, comparison))
+        seal(seal_path(plan, comparison), [path for path in kept if path.exists()])
     results = _assembled(plan, tasks, fits, looks, failures)
     for leftover in plan.run_folder.glob("*"):
         # An earlier attempt at this very run that did not end well.
@@ -233,14 +240,9 @@ def _each(
         submit()
 
 
-def _fit_path(plan: Plan, comparison: Comparison) -> Path:
-    name = f"fit.{comparison.key[:20]}.json"
-    return plan.work_folder / slug(comparison.area.area_id) / comparison.pipeline.name / name
-
-
 def _fit_all(client: Client, plan: Plan, cluster: Cluster, report: Progress) -> tuple[dict[str, Fit], list[TaskResult]]:
-    todo = [c for c in plan.comparisons if not _fit_path(plan, c).exists()]
-    jobs = [(c, _attempt_fit, (c, _fit_path(plan, c))) for c in todo]
+    todo = [c for c in plan.comparisons if not fit_path(plan, c).exists()]
+    jobs = [(c, _attempt_fit, (c, fit_path(plan, c))) for c in todo]
     failures: list[TaskResult] = []
     for done, (comparison, error) in enumerate(_each(client, jobs, cluster), 1):
         report(comparison.area.area_id, "fit", done, len(jobs))
@@ -248,9 +250,9 @@ def _fit_all(client: Client, plan: Plan, cluster: Cluster, report: Progress) -> 
             what = f"fit {comparison.pipeline.name}"
             failures.append(TaskResult(comparison.area.area_id, what, TaskStatus.FAILED, error))
     fits = {
-        c.key: Fit.from_json(_fit_path(plan, c).read_text("utf-8"))
+        c.key: Fit.from_json(fit_path(plan, c).read_text("utf-8"))
         for c in plan.comparisons
-        if _fit_path(plan, c).exists()
+        if fit_path(plan, c).exists()
     }
     return fits, sorted(failures, key=lambda f: (f.area_id, f.what))
 
@@ -306,7 +308,7 @@ def _looks_all(
         patches = pixel_patches(comparison, [TileResult.load(t.path) for t in _done(tasks, comparison)])
         looks[comparison.key] = [NOT_LOOKED] * len(patches)
         order = look_order(patches)
-        folder = _fit_path(plan, comparison).parent
+        folder = fit_path(plan, comparison).parent
         for numbers in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
             own = [patches[i] for i in numbers]
             digest = hashlib.sha256(comparison.key.encode() + b"".join(p.runs.tobytes() for p in own)).hexdigest()

@@ -1,0 +1,81 @@
+"""What is kept from run to run, sealed: a file that rotted on the disk is computed again, never taken for a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..atomic import write_text
+from .pair import Comparison
+from .plan import Plan, slug
+
+
+def fit_path(plan: Plan, comparison: Comparison) -> Path:
+    """Return where the fit of a comparison is kept."""
+    name = f"fit.{comparison.key[:20]}.json"
+    return plan.work_folder / slug(comparison.area.area_id) / comparison.pipeline.name / name
+
+
+def seal_path(plan: Plan, comparison: Comparison) -> Path:
+    """Return where the seal of a comparison's fit and tiles lies."""
+    return fit_path(plan, comparison).with_name(f"_DONE.{comparison.key[:20]}.json")
+
+
+def seal(path: Path, files: Sequence[Path]) -> None:
+    """Write down size and SHA-256 of finished files, as the last file of a stage: fsynced, renamed.
+
+    Parameters
+    ----------
+    path
+        The seal, named ``_DONE…json``, in the folder of the files.
+    files
+        Files of that folder.
+
+    Raises
+    ------
+    StorageError
+        ``CANNOT_WRITE``.
+    """
+    told = {file.name: [file.stat().st_size, _digest(file)] for file in sorted(files)}
+    if not path.exists() or json.loads(path.read_text("utf-8")) != told:
+        write_text(path, json.dumps(told, indent=1) + "\n")
+
+
+def drop_damaged(path: Path) -> tuple[str, ...]:
+    """Remove the files that are not as their seal says, so that they are computed again.
+
+    Parameters
+    ----------
+    path
+        The seal; where there is none, the stage never ended and each file stands for itself (written beside and renamed).
+
+    Returns
+    -------
+    tuple of str
+        Names of the files that were removed.
+    """
+    if not path.exists():
+        return ()
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        damaged = [
+            name for name, (size, digest) in told.items() if not _sound(path.parent / Path(name).name, size, digest)
+        ]
+    except (ValueError, TypeError, AttributeError):
+        # A seal that cannot be read vouches for nothing.
+        path.unlink()
+        return (path.name,)
+    for name in damaged:
+        (path.parent / Path(name).name).unlink(missing_ok=True)
+    return tuple(damaged)
+
+
+def _sound(file: Path, size: int, digest: str) -> bool:
+    return not file.exists() or (file.stat().st_size == size and _digest(file) == digest)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
