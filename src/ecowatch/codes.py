@@ -7,6 +7,7 @@ Activity codes 01–10 are the operational list used in protected-area ledgers; 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Self
 
 
 class _Named(StrEnum):
@@ -21,6 +22,14 @@ class _Named(StrEnum):
         member.zh = zh
         member.en = en
         return member
+
+    @classmethod
+    def of(cls, code: str) -> Self:
+        """Return the value of a code that was stored; ValueError for any other text."""
+        for member in cls:
+            if member.value == code:
+                return member
+        raise ValueError(f"{code!r} is no code of {cls.__name__}")
 
 
 class Activity(_Named):

@@ -215,6 +215,8 @@ def _suppressed_rows(
 ) -> list[dict[str, Any]]:
     """What looked like a change and is none: with the reason, where anyone can check it."""
     rows = []
+    names, radiometry_b = feature_radiometry(comparison, comparison.before)
+    _, radiometry_a = feature_radiometry(comparison, comparison.after)
     for patch, look, _, geometry in zip(*candidates, strict=True):
         area_m2 = geodesic_area_m2(geometry, surroundings.crs)
         if look.reason is None or area_m2 < comparison.pipeline.patches.min_area_m2.default:
@@ -230,6 +232,8 @@ def _suppressed_rows(
                 "stage": str(look.stage),
                 "area_ha": round(area_m2 / 1e4, 4),
                 "strength": strength_of(patch),
+                "spectrum_before": json.dumps(mean_spectrum(patch, names, radiometry_b, after=False)),
+                "spectrum_after": json.dumps(mean_spectrum(patch, names, radiometry_a, after=True)),
                 "geometry": geometry,
             }
         )

@@ -80,6 +80,8 @@ LAYERS: dict[str, tuple[str, dict[str, str]]] = {
             "after_date": _TEXT,
             "before_scenes": _TEXT,
             "after_scenes": _TEXT,
+            "spectrum_before": _TEXT,
+            "spectrum_after": _TEXT,
             "pipeline": _TEXT,
             "pipeline_version": _TEXT,
         },

@@ -106,12 +106,23 @@ def coverage_rows(results: Sequence[AreaResult]) -> list[dict[str, Any]]:
                 "not_observed_px": c.not_observed_px,
                 "failed_px": c.failed_px,
                 "observed_share": c.observed_share,
+                "inputs": _inputs(result),
                 "why": result.comparison.why if result.comparison else None,
                 "fit": json.loads(result.fit.to_json()) if result.fit else None,
                 "note": result.note,
             }
         )
     return rows
+
+
+def _inputs(result: AreaResult) -> dict[str, Any]:
+    """What one area was judged on: the ledger enters an area anew only where any of this differs."""
+    if result.comparison is None or result.pipeline is None:
+        return {"scenes": {}, "pixel_m": None}
+    c, groups = result.comparison, (result.comparison.before, result.comparison.after)
+    scenes = {s.scene_id: s.digest for g in (*groups, *c.earlier, *c.others) for s in g.scenes}
+    pipeline = {"version": result.pipeline.version, "digest": result.pipeline.digest()}
+    return {"scenes": dict(sorted(scenes.items())), "pixel_m": round(c.grid.pixel_m, 6), "pipeline": pipeline}
 
 
 def write_record(

@@ -17,7 +17,9 @@ class Matching(Settings):
 
     join_m: float = Field(default=100.0, ge=0, description="New patches within this distance, in m, are one problem.")
     join_days: int = Field(
-        default=365, ge=0, description="A patch joins a problem last seen within so many days, if near."
+        default=400,
+        ge=0,
+        description="Near ones join if at most so many days apart: a year, and the slack of a season.",
     )
     outline_px: float = Field(
         default=0.5, ge=0, description="Uncertainty of an outline beside the residual shift, in pixels of its image."

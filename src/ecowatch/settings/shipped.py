@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..codes import AreaGrade
 from .cluster import Cluster
 from .example import commented_toml
+from .ledger import Graded, LedgerSettings
 from .pipeline import (
     Pipeline,
     bitemporal_pipeline,
@@ -107,6 +109,10 @@ def shipped_files() -> dict[str, str]:
         "configs/single_area.toml": commented_toml(
             _demo_review("single_area", "2026H1", only=("demo-reserve",)),
             title="One area of a review, by its identity.",
+        ),
+        "configs/ledger.toml": commented_toml(
+            LedgerSettings(graded=(Graded(grade=AreaGrade.NATIONAL_RESERVE, areas=("demo-reserve",)),)),
+            title="The ledger of this node; as shipped it takes the demo's areas.",
         ),
         "configs/cluster_local.toml": commented_toml(
             Cluster(), title="This machine: worker processes, one thread each."
