@@ -15,6 +15,7 @@ LAYER = {
     "codes": 0,
     "texts": 0,
     "grid": 1,
+    "outlines": 1,
     "tiff": 1,
     "intake": 1,
     "atomic": 1,
@@ -38,6 +39,7 @@ LAYER = {
 SIDEWAYS = {
     ("intake", "tiff"),
     ("settings", "grid"),
+    ("outlines", "grid"),
     ("grid", "errors"),
     ("__main__", "cli"),
 }

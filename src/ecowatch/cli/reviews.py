@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from .. import __version__
+from ..codes import ChangeKind
 from ..errors import ExitCode
 from ..texts import text
-from .teller import ClusterFile, Lang, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
 
 if TYPE_CHECKING:
+    from ..areas import Area
+    from ..ledger import Boundary, EnteredUnit
     from ..review import RunResult
-    from ..settings import Cluster, Pipeline, Review
+    from ..settings import Cluster, LedgerSettings, Pipeline, Review
 
+
+EnterOption = Annotated[Path | None, typer.Option("--ledger", help="Ledger file; the run is entered there.")]
+ReissueOption = Annotated[str, typer.Option("--reissue", help="Why a period that was signed off is issued again.")]
 
 app = typer.Typer(
     name="ecowatch",
@@ -31,10 +37,15 @@ app.add_typer(config_app, name="config")
 
 @app.command()
 def run(
-    review: ReviewFile, cluster: ClusterFile = None, log: LogOption = LogForm.AUTO, lang: LangOption = None
+    review: ReviewFile,
+    cluster: ClusterFile = None,
+    ledger: EnterOption = None,
+    reissue: ReissueOption = "",
+    log: LogOption = LogForm.AUTO,
+    lang: LangOption = None,
 ) -> None:
-    """Carry out a review and write its GeoPackage."""
-    _run(review, None, cluster, log, lang)
+    """Carry out a review and write its GeoPackage; with --ledger, enter it."""
+    _run(review, cluster, Teller(log, language_of(lang)), _Entry(ledger, reissue))
 
 
 @app.command()
@@ -42,11 +53,13 @@ def rerun(
     review: ReviewFile,
     area: Annotated[list[str], typer.Option("--area", help="Identity of an area; may be repeated.")],
     cluster: ClusterFile = None,
+    ledger: EnterOption = None,
+    reissue: ReissueOption = "",
     log: LogOption = LogForm.AUTO,
     lang: LangOption = None,
 ) -> None:
     """Carry out a review for some of its areas: the same code with a shorter list of tasks."""
-    _run(review, tuple(area), cluster, log, lang)
+    _run(review, cluster, Teller(log, language_of(lang)), _Entry(ledger, reissue), tuple(area))
 
 
 @app.command()
@@ -133,13 +146,13 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _run(path: Path, areas: tuple[str, ...] | None, cluster: Path | None, log: LogForm, lang: Lang | None) -> None:
-    teller = Teller(log, language_of(lang))
+def _run(path: Path, cluster: Path | None, teller: Teller, entry: _Entry, areas: tuple[str, ...] = ()) -> None:
     with errors_told(teller):
         from ..report import run_table, write_quicklooks  # noqa: PLC0415
         from ..review import run_review  # noqa: PLC0415
 
         settings, place = _load(path, cluster)
+        rules = entry.rules()
         if areas:
             settings = settings.model_copy(update={"only": areas})
         with teller:
@@ -148,7 +161,88 @@ def _run(path: Path, areas: tuple[str, ...] | None, cluster: Path | None, log: L
         _tell_result(teller, result)
         teller.table(*run_table(result.folder, teller.language))
         teller.result(f"{text('written', teller.language)}: {(result.folder / 'flagged.gpkg').resolve()}")
+        if rules is not None:
+            _enter(teller, result, rules, entry.reissue)
         raise typer.Exit(result.exit_code)
+
+
+class _Entry(NamedTuple):
+    """Into which ledger a run is entered, and why a signed period is issued again."""
+
+    ledger: Path | None
+    reissue: str
+
+    def rules(self) -> LedgerSettings | None:
+        """Read the ledger's settings before anything is computed: a typing slip must not cost a night."""
+        from ..settings import LedgerSettings, load  # noqa: PLC0415
+
+        return load(LedgerSettings, self.ledger) if self.ledger else None
+
+
+def _enter(teller: Teller, result: RunResult, rules: LedgerSettings, reissue: str) -> None:
+    from ..ledger import LEDGER_CRS, Ledger, enter_run  # noqa: PLC0415
+
+    placed = [area.in_crs(LEDGER_CRS, result.plan.allowed) for area in result.plan.areas]
+    boundaries = [_boundary(area, rules) for area in placed]
+    with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as ledger:
+        entered = enter_run(ledger, result.folder, rules, boundaries=boundaries, reissue=reissue)
+        head = ledger.head
+    for unit in entered.units:
+        _tell_unit(teller, unit)
+    for left in entered.left_out:
+        teller.warn(text("left_out", teller.language, area=left), area=left)
+    added = text("entered", teller.language, added=entered.added, seq=head.seq, head=head.hash[:12])
+    teller.result(added, added=entered.added, seq=head.seq, head=head.hash)
+
+
+def _boundary(area: Area, rules: LedgerSettings) -> Boundary:
+    """The area, placed in the ledger's CRS, as the ledger keeps it."""
+    from ..ledger import Boundary  # noqa: PLC0415
+
+    return Boundary(
+        area_id=area.area_id,
+        name=area.name,
+        kind=area.kind,
+        grade=rules.grade_of(area.area_id, area.kind),
+        version=area.version,
+        geometry=area.geometry,
+        zones=tuple((zone.zone, zone.geometry) for zone in area.zones),
+        source=area.source,
+    )
+
+
+def _tell_unit(teller: Teller, unit: EnteredUnit) -> None:
+    if unit.differences:
+        told = json.dumps(unit.differences, ensure_ascii=False)
+        message = text("reissued", teller.language, area=unit.area_id, period=unit.period, issue=unit.issue, why=told)
+        teller.warn(message, area=unit.area_id, differences=unit.differences)
+    if unit.changes:
+        counts = ", ".join(
+            f"{ChangeKind.of(code).zh if teller.language == 'zh' else ChangeKind.of(code).en} {number}"
+            for code, number in sorted(unit.changes.items())
+        )
+        teller.result(f"{unit.area_id} {unit.period}: {counts}", area=unit.area_id, changes=dict(unit.changes))
+
+
+@app.command()
+def diff(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="A finished run.")],
+    ledger: Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")],
+    log: LogOption = LogForm.AUTO,
+    lang: LangOption = None,
+) -> None:
+    """Explain how a run differs from what the ledger holds of its period; changes nothing."""
+    teller = Teller(log, language_of(lang))
+    with errors_told(teller):
+        from ..ledger import Ledger, run_differences  # noqa: PLC0415
+        from ..settings import LedgerSettings, load  # noqa: PLC0415
+
+        rules = load(LedgerSettings, ledger)
+        with Ledger.reader(rules.path) as opened:
+            found = run_differences(opened, folder, rules)
+        for area, why in sorted(found.items()):
+            told = json.dumps(why, ensure_ascii=False, indent=1) if why else text("no_difference", teller.language)
+            teller.result(f"{area}: {told}", area=area, differences=why)
 
 
 def _tell_result(teller: Teller, result: RunResult) -> None:

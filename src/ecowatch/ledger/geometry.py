@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import shapely
 from pyproj import CRS
+from pyproj.crs import ProjectedCRS
+from pyproj.crs.coordinate_operation import TransverseMercatorConversion
 from shapely.geometry.base import BaseGeometry
-
-from ..grid import utm_crs
 
 LEDGER_CRS = CRS.from_epsg(4490)
 _DECIMALS = 8
@@ -30,6 +32,15 @@ def geometry_of(stored: bytes | str) -> BaseGeometry:
 
 
 def metric_crs(geometry: BaseGeometry) -> CRS:
-    """Return a CRS in metres for distances around a geometry in `LEDGER_CRS`; areas are never measured in it."""
-    point = shapely.centroid(geometry)
-    return utm_crs(point.x, point.y)
+    """Return a CRS in metres for distances around a geometry in `LEDGER_CRS`: transverse Mercator on the same datum.
+
+    Its central meridian is the whole degree nearest to the geometry, so that a distance is right to a few parts in ten
+    thousand over an area of a degree or two; areas are never measured in its plane.
+    """
+    return _transverse_mercator(round(shapely.centroid(geometry).x))
+
+
+@lru_cache(maxsize=360)
+def _transverse_mercator(longitude: int) -> CRS:
+    conversion = TransverseMercatorConversion(longitude_natural_origin=longitude, false_easting=500_000)
+    return ProjectedCRS(conversion, name=f"CGCS2000 / transverse Mercator {longitude}", geodetic_crs=LEDGER_CRS)

@@ -104,11 +104,16 @@ def _acquired(path: Path, deadline: float, take_over: bool) -> int:
             else:
                 time.sleep(_POLL_S)
             continue
-        # Another process may have put a new lock file in place between opening and locking.
-        if _same_file(handle, path):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, holder_text().encode(), 0)
-            return handle
+        try:
+            # Another process may have put a new lock file in place between opening and locking.
+            if _same_file(handle, path):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, holder_text().encode(), 0)
+                return handle
+        except OSError:
+            # Else the lock would be held for as long as this process lives.
+            os.close(handle)
+            raise
         os.close(handle)
 
 

@@ -5,10 +5,12 @@ Only Python's own sqlite3 opens the file, never GDAL: a second SQLite in the pro
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from urllib.parse import quote
 
 from ..errors import EcowatchError, LedgerError, LockedError, StorageError
 from . import schema
-from .event import Event, EventKind, chained, digest_of
+from .event import Event, EventKind, canonical, chained
 from .lock import holder_text, writer_lock
 from .views import project
 
@@ -65,7 +67,7 @@ class Ledger:
             raise LedgerError("LEDGER_MISSING", path, "there is none", "enter a run first, or correct 'path'")
         with _reading(path), closing(_connected(path, "ro")) as database:
             database.execute("BEGIN")
-            version = _version(database, path)
+            version = version_of(database, path)
             if version < schema.VERSION:
                 raise LedgerError(
                     "LEDGER_OLDER", path, f"schema {version} of {schema.VERSION}", "'ecowatch ledger migrate'"
@@ -102,14 +104,15 @@ class Ledger:
             db.execute("PRAGMA journal_mode = WAL")
             migrate(db, path)
             with _transaction(db):
-                token = int(db.execute("SELECT token FROM lease").fetchone()[0]) + 1
-                db.execute("UPDATE lease SET token = ?, holder = ?, heartbeat = ?", (token, holder_text(), _now()))
+                token = int(_only(db, "SELECT token FROM lease")[0]) + 1
+                db.execute("UPDATE lease SET token = ?, holder = ?", (token, holder_text()))
+                _beat(db)
             yield cls(path, db, token)
 
     @property
     def head(self) -> Head:
         """The last event."""
-        return Head(*self.database.execute("SELECT seq, hash FROM head").fetchone())
+        return Head(*_only(self.database, "SELECT seq, hash FROM head"))
 
     def rows(self, table: str, where: str = "1", values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Return rows of a view.
@@ -149,17 +152,29 @@ class Ledger:
         StorageError
             ``DISK_FULL`` or ``CANNOT_WRITE``; nothing was entered then.
         """
+        with self.transaction() as database:
+            added = sum(self._entered(event) for event in events)
+            if added:
+                _beat(database)
+        return added
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection within one transaction of the writer: all that is done in it stays, or nothing.
+
+        Raises
+        ------
+        LedgerError, LockedError, StorageError
+            As `commit`.
+        """
         if self._token is None:
             raise LedgerError("READ_ONLY", self.path, "it was opened for reading", "open it with Ledger.writer")
         with _storing(self.path), _transaction(self.database):
             self._check_lease()
-            added = sum(self._entered(event) for event in events)
-            if added:
-                self.database.execute("UPDATE lease SET heartbeat = ?", (_now(),))
-        return added
+            yield self.database
 
     def _check_lease(self) -> None:
-        token, holder = self.database.execute("SELECT token, holder FROM lease").fetchone()
+        token, holder = _only(self.database, "SELECT token, holder FROM lease")
         if token != self._token:
             raise LockedError("LEASE_LOST", self.path, f"taken over by {holder}", "run again; nothing was entered")
 
@@ -174,22 +189,21 @@ class Ledger:
             f"INSERT INTO event (seq, event_id, {_EVENT_COLUMNS}, prev, hash) VALUES ({', '.join('?' * 12)})",
             (seq, event.event_id, *content, event.payload_text, event.actor, event.at, last.hash, link),
         )
-        db.execute("INSERT INTO entered VALUES (?, ?, ?, ?)", (seq, _now(), socket.gethostname(), os.getpid()))
+        at, pid = _now(), os.getpid()
+        db.execute(
+            "INSERT INTO entered VALUES (?, ?, ?, ?)", (seq, at, sealed(socket.gethostname(), seq, at, pid), pid)
+        )
         db.execute("UPDATE head SET seq = ?, hash = ?", (seq, link))
         project(db, seq, event)
         return True
 
     def digest(self) -> str:
         """Return the SHA-256 of everything the ledger says: the chain and all views, not who entered it when."""
-        views = {
-            name: [tuple(map(_plain, row)) for row in self.database.execute(_ordered(name))]
-            for name in schema.VIEW_TABLES
-        }
-        return digest_of([*self.head, views])
+        return content_digest(self.database)
 
 
-def event_of(row: sqlite3.Row) -> Event:
-    """Return the event of a row of the log.
+def event_of(row: Iterable[Any]) -> Event:
+    """Return the event of a row of the log: kind, area_id, period, problem_id, patch_id, payload, actor, at.
 
     Raises
     ------
@@ -200,6 +214,23 @@ def event_of(row: sqlite3.Row) -> Event:
     return Event(EventKind(kind), area_id, period, problem_id, patch_id, json.loads(payload), actor, at)
 
 
+def content_digest(database: sqlite3.Connection) -> str:
+    """Return `Ledger.digest` of an open database; row by row, however large it is."""
+    sink = hashlib.sha256(canonical([*_only(database, "SELECT seq, hash FROM head")]).encode())
+    for name in schema.VIEW_TABLES:
+        for row in database.execute(_ordered(name)):
+            sink.update(canonical([name, *map(_plain, row)]).encode())
+    return sink.hexdigest()
+
+
+def sealed(text: str, *beside: Any) -> str:
+    """Return a text with a checksum of it and of the values beside it in its row.
+
+    The chain covers what happened, not who entered it when: without a checksum a flipped byte there could not be found.
+    """
+    return f"{text}#{zlib.crc32(canonical([text, *beside]).encode('utf-8', 'replace')):08x}"
+
+
 def migrate(database: sqlite3.Connection, path: Path) -> None:
     """Bring a ledger to the schema of this program: a copy first, then all steps in one transaction.
 
@@ -208,22 +239,39 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
     LedgerError
         ``NOT_A_LEDGER`` or ``LEDGER_NEWER``.
     """
-    version = _version(database, path)
+    version = version_of(database, path)
     if version == schema.VERSION:
         return
     if version:
-        copy = path.with_name(f"{path.name}.schema{version}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-        copy.unlink(missing_ok=True)
-        database.execute("VACUUM INTO ?", (str(copy),))
+        _copy_aside(database, path.with_name(f"{path.name}.schema{version}"))
     with _transaction(database):
         for step in schema.MIGRATIONS[version:]:
-            for statement in _statements(step):
+            for statement in statements(step):
                 database.execute(statement)
         database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
-def _version(database: sqlite3.Connection, path: Path) -> int:
+def _copy_aside(database: sqlite3.Connection, copy: Path) -> None:
+    # VACUUM INTO does not fsync, and leaves a part of a copy where it is killed: its name must not be that of a whole one.
+    part = copy.with_name(f"{copy.name}.part")
+    part.unlink(missing_ok=True)
+    database.execute("VACUUM INTO ?", (str(part),))
+    for name in (part, copy.parent):
+        handle = os.open(name, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    part.replace(copy)
+
+
+def version_of(database: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version of an open database; 0 for an empty one.
+
+    Raises
+    ------
+    LedgerError
+        ``NOT_A_LEDGER`` or ``LEDGER_NEWER``.
+    """
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     application = int(database.execute("PRAGMA application_id").fetchone()[0])
     tables = int(database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
@@ -236,8 +284,11 @@ def _version(database: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _statements(script: str) -> Iterator[str]:
-    # sqlite3's own executescript would commit first, and a half-made ledger could stay.
+def statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script, to run within a transaction.
+
+    sqlite3's own executescript would commit first, and a half-made ledger could stay.
+    """
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -296,8 +347,23 @@ def _as_error(path: Path, error: sqlite3.OperationalError) -> EcowatchError:
 
 
 def _ordered(table: str) -> str:
-    columns = {"not_observed": "area_id, period, seq, pipeline, reason, geometry"}.get(table, "1, 2, 3")
-    return f"SELECT * FROM {table} ORDER BY {columns}"
+    columns = {
+        "not_observed": "area_id, period, seq, pipeline, reason, geometry",
+        "area_version": "area_id, version, valid_from",
+    }
+    return f"SELECT * FROM {table} ORDER BY {columns.get(table, '1, 2, 3')}"
+
+
+def _beat(database: sqlite3.Connection) -> None:
+    token, holder = _only(database, "SELECT token, holder FROM lease")
+    database.execute("UPDATE lease SET heartbeat = ?", (sealed(_now(), token, holder),))
+
+
+def _only(database: sqlite3.Connection, query: str) -> tuple[Any, ...]:
+    row = database.execute(query).fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError(f"a row that every ledger has is gone: {query}")
+    return tuple(row)
 
 
 def _plain(value: Any) -> Any:

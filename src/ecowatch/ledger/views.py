@@ -128,13 +128,15 @@ def _problem_seen(database: Database, seq: int, event: Event) -> None:
     history |= {"delta_m2": p["delta_m2"], "patches": canonical(p["patches"]), "geometry": _blob(p.get("geometry"))}
     _put(database, "history", history | {"seq": seq})
     database.execute(
-        "UPDATE problem SET last_period = ?, last_change = ?, area_m2 = ?, geometry = coalesce(?, geometry), seq = ?"
-        " WHERE problem_id = ?",
+        "UPDATE problem SET last_period = ?, last_change = ?, area_m2 = ?, geometry = coalesce(?, geometry),"
+        " merged_into = '', seq = ? WHERE problem_id = ?",
         (event.period, p["change_code"], p["area_m2"], _blob(p.get("geometry")), seq, problem),
     )
     if p["change_code"] == ChangeKind.RELAPSED:
-        moved = "UPDATE problem SET state = ?, relapses = relapses + 1, withdrawn = 0 WHERE problem_id = ?"
-        database.execute(moved, (ProblemState.RELAPSED, problem))
+        # Counted from the periods: one that is issued again has not relapsed twice.
+        periods = "(SELECT count(*) FROM history WHERE problem_id = ? AND change_code = ?)"
+        moved = f"UPDATE problem SET state = ?, relapses = {periods}, withdrawn = 0 WHERE problem_id = ?"
+        database.execute(moved, (ProblemState.RELAPSED, problem, ChangeKind.RELAPSED, problem))
 
 
 def _problems_merged(database: Database, seq: int, event: Event) -> None:
