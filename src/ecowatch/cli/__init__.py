@@ -1,6 +1,6 @@
 """The command line. Heavy modules are imported inside the commands: ``--help`` must answer at once."""
 
-from . import assessments, claims, desk, ledger, products  # noqa: F401 - registers their commands
+from . import assessments, claims, desk, ledger, problems, products  # noqa: F401 - registers their commands
 from .reviews import app
 
 

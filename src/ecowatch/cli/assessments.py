@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..codes import ProblemState
 from ..errors import BoundaryError, ConfigError, LedgerError
 from ..texts import Language, text
+from .lines import boundary_of, state_name, tell_boundary
 from .reviews import app
-from .teller import LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .teller import (
+    ByOption,
+    JsonOption,
+    LangOption,
+    LedgerFile,
+    LogForm,
+    LogOption,
+    ReviewFile,
+    Teller,
+    errors_told,
+    language_of,
+    ledger_rules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +45,6 @@ if TYPE_CHECKING:
 _DAY = ["%Y-%m-%d"]
 _SHANGHAI = timezone(timedelta(hours=8))
 
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
-ByOption = Annotated[str, typer.Option("--by", help="Name of the person who signs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsOf = Annotated[
     datetime | None, typer.Option("--as-of", formats=_DAY, help="Civil date; today in Asia/Shanghai without it.")
 ]
@@ -54,7 +63,7 @@ def due(
     with errors_told(teller):
         from ..ledger.assessment import units_of  # noqa: PLC0415
 
-        rules, day = _rules(ledger), _civil(as_of)
+        rules, day = ledger_rules(ledger), _civil(as_of)
         with _reader_or_none(rules, teller) as opened:
             units = units_of(opened, rules, day)
             _tell_ungraded(teller, rules, opened)
@@ -78,7 +87,7 @@ def status(ledger: LedgerFile, as_of: AsOf = None, as_json: JsonOption = False, 
         from ..ledger import Ledger  # noqa: PLC0415
         from ..ledger.assessment import counts_of  # noqa: PLC0415
 
-        rules, day = _rules(ledger), _civil(as_of)
+        rules, day = ledger_rules(ledger), _civil(as_of)
         with Ledger.reader(rules.path) as opened:
             counts = counts_of(opened, rules, day)
         if as_json:
@@ -106,7 +115,7 @@ def sign(
         from ..ledger import Ledger  # noqa: PLC0415
         from ..ledger.assessment import sign_off  # noqa: PLC0415
 
-        rules, day = _rules(ledger), _civil(at)
+        rules, day = ledger_rules(ledger), _civil(at)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             event = sign_off(opened, rules, period, by=by, at=day, despite=despite)
             if event is None:
@@ -134,14 +143,14 @@ def boundary(
         from ..ledger.boundaries import version_events  # noqa: PLC0415
         from ..settings import Review, load  # noqa: PLC0415
 
-        rules, day = _rules(ledger), valid_from.date().isoformat()
+        rules, day = ledger_rules(ledger), valid_from.date().isoformat()
         boundaries = review_boundaries(load(Review, review), rules)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             events = version_events(opened, boundaries, valid_from=day)
             opened.commit(events)
         entered = {event.area_id: event for event in events}
         for each in boundaries:
-            _tell_boundary(teller, each.area_id, entered.get(each.area_id))
+            tell_boundary(teller, each.area_id, entered.get(each.area_id))
 
 
 @app.command()
@@ -163,7 +172,7 @@ def baseline(
         from ..ledger import Ledger  # noqa: PLC0415
         from ..ledger.baseline import freeze  # noqa: PLC0415
 
-        rules, day, areas = _rules(ledger), as_of.date(), sorted(set(area))
+        rules, day, areas = ledger_rules(ledger), as_of.date(), sorted(set(area))
         rows = _inventory(inventory, layer, activity_field) if inventory else None
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             _check_known(opened, rules, areas)
@@ -183,8 +192,6 @@ def review_boundaries(review: Review, rules: LedgerSettings) -> list[Boundary]:
         ``AREA_TWICE``, ``AREA_UNKNOWN``, and what `areas.read_areas` raises.
     """
     from ..areas import read_areas  # noqa: PLC0415
-    from ..ledger import LEDGER_CRS  # noqa: PLC0415
-    from ..ledger.boundaries import Boundary  # noqa: PLC0415
 
     found: dict[str, Boundary] = {}
     for source in review.areas:
@@ -192,28 +199,12 @@ def review_boundaries(review: Review, rules: LedgerSettings) -> list[Boundary]:
             if area.area_id in found:
                 finding = "two boundary layers hold this identity"
                 raise BoundaryError("AREA_TWICE", area.area_id, finding, "make identities unique")
-            there = area.in_crs(LEDGER_CRS, frozenset(review.allow_datum))
-            found[area.area_id] = Boundary(
-                area_id=area.area_id,
-                name=area.name,
-                kind=area.kind,
-                grade=rules.grade_of(area.area_id, area.kind),
-                version=area.version,
-                geometry=there.geometry,
-                zones=tuple((part.zone, part.geometry) for part in there.zones),
-                source=area.source,
-            )
+            found[area.area_id] = boundary_of(area, rules, frozenset(review.allow_datum))
     missing = sorted(set(review.only) - found.keys())
     if missing:
         known = f"known: {', '.join(sorted(found))}"
         raise BoundaryError("AREA_UNKNOWN", missing[0], "no boundary layer holds it", known)
     return [found[area_id] for area_id in sorted(found) if not review.only or area_id in review.only]
-
-
-def _rules(path: Path) -> LedgerSettings:
-    from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-    return load(LedgerSettings, path)
 
 
 def _civil(day: datetime | None) -> date:
@@ -255,9 +246,7 @@ def _count_rows(counts: Counts, language: Language) -> list[list[str]]:
         return text(key, language)
 
     units = [[f"{named('units')}: {named(f'unit_{state}')}", str(n)] for state, n in counts.units.items()]
-    problems = [
-        [f"{named('problems')}: {_state_name(state, language)}", str(n)] for state, n in counts.problems.items()
-    ]
+    problems = [[f"{named('problems')}: {state_name(state, language)}", str(n)] for state, n in counts.problems.items()]
     overdue = [
         [f"{named('overdue_problems')}: {unit or named('no_unit_named')}", str(n)] for unit, n in counts.overdue.items()
     ]
@@ -269,40 +258,6 @@ def _count_rows(counts: Counts, language: Language) -> list[list[str]]:
         [named("ledger_head"), f"{counts.head.seq} {counts.head.hash}"],
     ]
     return [*units, *problems, *single]
-
-
-def _state_name(code: str, language: Language) -> str:
-    state = ProblemState.of(code)
-    return state.zh if language == "zh" else state.en
-
-
-def _tell_boundary(teller: Teller, area_id: str, event: Event | None) -> None:
-    from ..ledger.boundaries import touched_by  # noqa: PLC0415
-
-    if event is None:
-        teller.result(text("boundary_known", teller.language, area=area_id))
-        return
-    payload, changes = event.payload, event.payload["changes"]
-    values: dict[str, Any] = {"area": area_id, "version": payload["version"][:12], "day": payload["valid_from"]}
-    if not changes:
-        teller.result(text("boundary_first", teller.language, **values))
-        return
-    for finding in touched_by(event):
-        teller.warn(_finding_text(area_id, finding, teller.language), code="LINE_MOVED", **finding)
-    values |= {"gained": changes["gained_m2"], "lost": changes["lost_m2"]}
-    values["downgraded"] = sum(part["area_m2"] for part in changes["downgraded"])
-    teller.result(text("boundary_new", teller.language, **values))
-
-
-def _finding_text(area_id: str, finding: Mapping[str, Any], language: Language) -> str:
-    strip = text(f"strip_{finding['strip']}", language, zones=finding["zones"])
-    left = text("now_outside" if finding["outside"] else "still_inside", language, m2=finding["inside_m2"])
-    said: dict[str, Any] = {"area": area_id, "of_area": finding["of_area"], "m2": finding["area_m2"], "strip": strip}
-    if "problem_id" in finding:
-        state = _state_name(finding["state"], language)
-        return text("touched_problem", language, problem=finding["problem_id"], state=state, left=left, **said)
-    named = {"patch": finding["patch_id"], "period": finding["period"]}
-    return text("touched_patch", language, left=left, **named, **said)
 
 
 def _inventory(path: Path, layer: str | None, field: str | None) -> list[tuple[str, BaseGeometry]]:

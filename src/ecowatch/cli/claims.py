@@ -12,21 +12,27 @@ from ..codes import Rectification
 from ..errors import ExitCode
 from ..texts import Language, text
 from .reviews import app
-from .teller import LangOption, LogForm, ReviewFile, Teller, errors_told, language_of
+from .teller import (
+    JsonOption,
+    LangOption,
+    LedgerFile,
+    LogForm,
+    ReviewFile,
+    Teller,
+    errors_told,
+    language_of,
+    ledger_rules,
+)
 
 if TYPE_CHECKING:
     from ..ledger import Event
     from ..ledger.held_out import Judgement
     from ..scenes.scene import Quarantined
-    from ..settings import LedgerSettings
 
 claim_app = typer.Typer(help="Claims of rectification.", no_args_is_help=True)
 learn_app = typer.Typer(help="Learning from verdicts (extra 'ml').", no_args_is_help=True)
 app.add_typer(claim_app, name="claim")
 app.add_typer(learn_app, name="learn")
-
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @claim_app.command()
@@ -47,7 +53,7 @@ def check(
         from ..review.claims import check_claims, moves_of  # noqa: PLC0415
         from ..settings import Review, load  # noqa: PLC0415
 
-        rules, settings = _rules(ledger), load(Review, review)
+        rules, settings = ledger_rules(ledger), load(Review, review)
 
         def tell(left: Quarantined) -> None:
             teller.warn(f"{text('quarantined', teller.language)}: {left}", code=left.code, file=left.where)
@@ -79,7 +85,7 @@ def fit(
         from ..ledger import Ledger  # noqa: PLC0415
         from ..ledger.learn import learn  # noqa: PLC0415
 
-        with Ledger.reader(_rules(ledger).path) as opened:
+        with Ledger.reader(ledger_rules(ledger).path) as opened:
             model, judgement = learn(opened)
         write_text(out, model.text)
         _tell_judgement(teller, judgement)
@@ -101,7 +107,7 @@ def judge(
         from ..ledger.learn import judge_model, load_model, refuse_stale  # noqa: PLC0415
 
         read = load_model(model)
-        with Ledger.reader(_rules(ledger).path) as opened:
+        with Ledger.reader(ledger_rules(ledger).path) as opened:
             refuse_stale(read, opened, model)
             judgement = judge_model(read, examples_of(opened))
         if as_json:
@@ -110,12 +116,6 @@ def judge(
             _tell_judgement(teller, judgement)
         judgement.refuse_if_lower(str(model))
         raise typer.Exit(ExitCode.DONE)
-
-
-def _rules(path: Path) -> LedgerSettings:
-    from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-    return load(LedgerSettings, path)
 
 
 def _plain(event: Event) -> dict[str, object]:

@@ -11,12 +11,11 @@ from ..codes import ProblemState, VerdictKind, VerdictReason
 from ..errors import ExitCode
 from ..texts import text
 from .reviews import app
-from .teller import LangOption, LogForm, Teller, errors_told, language_of
+from .teller import AtOption, ByOption, LangOption, LedgerFile, LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from ..desk import Merged
     from ..report.exchange_in import Taken
-    from ..settings import LedgerSettings
 
 review_app = typer.Typer(help="Verdicts: working copies out and in.", no_args_is_help=True)
 clue_app = typer.Typer(help="Clues handed over to the unit that must act.", no_args_is_help=True)
@@ -25,10 +24,7 @@ app.add_typer(review_app, name="review")
 app.add_typer(clue_app, name="clue")
 app.add_typer(exchange_app, name="exchange")
 
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
 AreaOption = Annotated[list[str] | None, typer.Option("--area", help="Only these areas; may be repeated.")]
-ByOption = Annotated[str, typer.Option("--by", help="Name of whoever says so.")]
-AtOption = Annotated[str, typer.Option("--at", help="When it was said: a date, or an instant with its zone.")]
 KeyOption = Annotated[
     Path, typer.Option("--key", help="Key file shared with the other node: 32 bytes or more, mode 600.")
 ]
@@ -52,7 +48,7 @@ def export_verdicts(
         from ..desk import CopyScope, export_copy  # noqa: PLC0415
         from ..ledger import Ledger  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         scope = CopyScope(period, tuple(area or ()), tuple(state or ()))
         with Ledger.reader(rules.path) as opened:
             counts = export_copy(opened, out, scope, node=rules.node)
@@ -73,7 +69,7 @@ def import_verdicts(
         from ..desk import import_copies, read_copy  # noqa: PLC0415
         from ..ledger import Ledger  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             done = import_copies(opened, [read_copy(copy, opened) for copy in copies])
         _tell_merged(teller, done)
@@ -97,7 +93,7 @@ def resolve(
         from ..desk import resolve as settle  # noqa: PLC0415
         from ..ledger import Ledger  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             done = settle(opened, problem, Ruling(verdict, reason, by, at, note))
         _tell_merged(teller, done)
@@ -111,7 +107,7 @@ def conflicts(ledger: LedgerFile, lang: LangOption = None) -> None:
         from ..desk import Merged, open_conflicts  # noqa: PLC0415
         from ..ledger import Ledger  # noqa: PLC0415
 
-        with Ledger.reader(_rules(ledger).path) as opened:
+        with Ledger.reader(ledger_rules(ledger).path) as opened:
             found = open_conflicts(opened)
         _tell_merged(teller, Merged(0, (), (), found))
 
@@ -137,7 +133,7 @@ def export_clue(  # noqa: PLR0913, PLR0917 - one parameter per option of the com
         from ..report.clues import HandOver, make_clue, review_of_run, write_clue  # noqa: PLC0415
         from ..settings import Review, load  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         reviews = [*(load(Review, path) for path in review or ()), *map(review_of_run, run or ())]
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             clue = make_clue(opened, problems, HandOver(to, deadline, at, by), reviews)
@@ -160,7 +156,7 @@ def clue_receipt(
         from ..ledger import Ledger  # noqa: PLC0415
         from ..report.clues import receive_clue  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             added = receive_clue(opened, path)
         teller.result(text("clue_recorded" if added else "clue_known", teller.language), added=added)
@@ -184,7 +180,7 @@ def export_events(
         from ..report.exchange import Node, Selection, export_package, rank_of  # noqa: PLC0415
         from ..report.signing import read_key  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         node = Node(rules.node, rank_of(rules.node) if rank is None else rank)
         secret = read_key(key)
         with Ledger.reader(rules.path) as opened:
@@ -212,7 +208,7 @@ def import_events(
         from ..report.exchange_receipt import write_receipt  # noqa: PLC0415
         from ..report.signing import read_key  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         node = Node(rules.node, rank_of(rules.node) if rank is None else rank)
         secret = read_key(key)
         read = read_package(package, key=secret, receiver=node.name)
@@ -236,17 +232,11 @@ def receipt(
         from ..report.exchange_receipt import record_receipt  # noqa: PLC0415
         from ..report.signing import read_key  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         secret = read_key(key)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             added = record_receipt(opened, path, key=secret, node=rules.node)
         teller.result(text("receipt_recorded" if added else "receipt_known", teller.language), added=added)
-
-
-def _rules(path: Path) -> LedgerSettings:
-    from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-    return load(LedgerSettings, path)
 
 
 def _tell_merged(teller: Teller, done: Merged) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,20 +11,26 @@ from ..codes import Activity, ChangeKind, ProblemState, Rectification
 from ..errors import ExitCode
 from ..texts import Language, text
 from .reviews import app
-from .teller import LangOption, LogForm, Teller, errors_told, language_of
+from .teller import (
+    AtOption,
+    ByOption,
+    JsonOption,
+    LangOption,
+    LedgerFile,
+    LogForm,
+    Teller,
+    errors_told,
+    language_of,
+    ledger_rules,
+)
 
 if TYPE_CHECKING:
     from ..ledger import Event
-    from ..settings import LedgerSettings
 
 problem_app = typer.Typer(help="Problems of the ledger.", no_args_is_help=True)
 app.add_typer(problem_app, name="problem")
 
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
-ByOption = Annotated[str, typer.Option("--by", help="Name of whoever says so.")]
-AtOption = Annotated[str, typer.Option("--at", help="When it was said: a date, or an instant with its zone.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @problem_app.command(name="list")
@@ -41,7 +46,7 @@ def list_problems(
     with errors_told(teller):
         from ..ledger import Ledger  # noqa: PLC0415
 
-        with Ledger.reader(_rules(ledger).path) as opened:
+        with Ledger.reader(ledger_rules(ledger).path) as opened:
             rows = [dict(row) for row in opened.rows("problem", "withdrawn = 0 ORDER BY area_id, problem_id")]
         kept = [r for r in rows if (not state or r["state"] in state) and (not area or r["area_id"] in area)]
         if as_json:
@@ -58,7 +63,7 @@ def show(problem: str, ledger: LedgerFile, lang: LangOption = None) -> None:
     with errors_told(teller):
         from ..ledger import Ledger, problem_row  # noqa: PLC0415
 
-        with Ledger.reader(_rules(ledger).path) as opened:
+        with Ledger.reader(ledger_rules(ledger).path) as opened:
             told: dict[str, Any] = {"problem": _plain(dict(problem_row(opened, problem)))}
             for table in ("history", "verdict", "patch"):
                 rows = opened.rows(table, "problem_id = ? ORDER BY seq", (problem,))
@@ -87,7 +92,7 @@ def move(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         from ..ledger import CasePlan, Ledger, Said  # noqa: PLC0415
         from ..ledger import move as moved  # noqa: PLC0415
 
-        rules, plan = _rules(ledger), CasePlan(responsible, deadline, rectification)
+        rules, plan = ledger_rules(ledger), CasePlan(responsible, deadline, rectification)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             event = moved(opened, problem, to, rules, said=Said(by, at, reason), plan=plan)
             _told(teller, opened.commit([event]), event)
@@ -108,16 +113,10 @@ def apart(
     with errors_told(teller):
         from ..ledger import Ledger, Said, take_apart  # noqa: PLC0415
 
-        rules = _rules(ledger)
+        rules = ledger_rules(ledger)
         with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as opened:
             event = take_apart(opened, patch_a, patch_b, rules, said=Said(by, at, reason))
             _told(teller, opened.commit([event]), event)
-
-
-def _rules(path: Path) -> LedgerSettings:
-    from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-    return load(LedgerSettings, path)
 
 
 def _told(teller: Teller, added: int, event: Event) -> None:

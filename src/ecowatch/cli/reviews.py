@@ -12,11 +12,22 @@ from .. import __version__
 from ..codes import ChangeKind
 from ..errors import ExitCode
 from ..texts import text
-from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .lines import boundary_of, tell_boundary
+from .teller import (
+    ClusterFile,
+    LangOption,
+    LedgerFile,
+    LogForm,
+    LogOption,
+    ReviewFile,
+    Teller,
+    errors_told,
+    language_of,
+    ledger_rules,
+)
 
 if TYPE_CHECKING:
-    from ..areas import Area
-    from ..ledger import Boundary, EnteredUnit
+    from ..ledger import EnteredUnit
     from ..review import RunResult
     from ..settings import Cluster, LedgerSettings, Pipeline, Review
 
@@ -174,41 +185,24 @@ class _Entry(NamedTuple):
 
     def rules(self) -> LedgerSettings | None:
         """Read the ledger's settings before anything is computed: a typing slip must not cost a night."""
-        from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-        return load(LedgerSettings, self.ledger) if self.ledger else None
+        return ledger_rules(self.ledger) if self.ledger else None
 
 
 def _enter(teller: Teller, result: RunResult, rules: LedgerSettings, reissue: str) -> None:
-    from ..ledger import LEDGER_CRS, Ledger, enter_run  # noqa: PLC0415
+    from ..ledger import Ledger, enter_run  # noqa: PLC0415
 
-    placed = [area.in_crs(LEDGER_CRS, result.plan.allowed) for area in result.plan.areas]
-    boundaries = [_boundary(area, rules) for area in placed]
+    boundaries = [boundary_of(area, rules, result.plan.allowed) for area in result.plan.areas]
     with Ledger.writer(rules.path, wait_s=rules.lock_wait_s) as ledger:
         entered = enter_run(ledger, result.folder, rules, boundaries=boundaries, reissue=reissue)
         head = ledger.head
     for unit in entered.units:
+        if unit.boundary is not None and unit.boundary.payload["changes"]:
+            tell_boundary(teller, unit.area_id, unit.boundary)
         _tell_unit(teller, unit)
     for left in entered.left_out:
         teller.warn(text("left_out", teller.language, area=left), area=left)
     added = text("entered", teller.language, added=entered.added, seq=head.seq, head=head.hash[:12])
     teller.result(added, added=entered.added, seq=head.seq, head=head.hash)
-
-
-def _boundary(area: Area, rules: LedgerSettings) -> Boundary:
-    """The area, placed in the ledger's CRS, as the ledger keeps it."""
-    from ..ledger import Boundary  # noqa: PLC0415
-
-    return Boundary(
-        area_id=area.area_id,
-        name=area.name,
-        kind=area.kind,
-        grade=rules.grade_of(area.area_id, area.kind),
-        version=area.version,
-        geometry=area.geometry,
-        zones=tuple((zone.zone, zone.geometry) for zone in area.zones),
-        source=area.source,
-    )
 
 
 def _tell_unit(teller: Teller, unit: EnteredUnit) -> None:
@@ -227,7 +221,7 @@ def _tell_unit(teller: Teller, unit: EnteredUnit) -> None:
 @app.command()
 def diff(
     folder: Annotated[Path, typer.Argument(metavar="RUN_FOLDER", help="A finished run.")],
-    ledger: Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")],
+    ledger: LedgerFile,
     log: LogOption = LogForm.AUTO,
     lang: LangOption = None,
 ) -> None:
@@ -235,9 +229,8 @@ def diff(
     teller = Teller(log, language_of(lang))
     with errors_told(teller):
         from ..ledger import Ledger, run_differences  # noqa: PLC0415
-        from ..settings import LedgerSettings, load  # noqa: PLC0415
 
-        rules = load(LedgerSettings, ledger)
+        rules = ledger_rules(ledger)
         with Ledger.reader(rules.path) as opened:
             found = run_differences(opened, folder, rules)
         for area, why in sorted(found.items()):

@@ -17,6 +17,7 @@ from ..texts import Language, default_language, text
 
 if TYPE_CHECKING:
     from ..review import Plan
+    from ..settings import LedgerSettings
 
 
 class LogForm(StrEnum):
@@ -36,6 +37,10 @@ class Lang(StrEnum):
 ReviewFile = Annotated[Path, typer.Argument(metavar="REVIEW.toml", help="Review file; see 'ecowatch config example'.")]
 ClusterFile = Annotated[Path | None, typer.Option("--cluster", help="Cluster file; two local processes without it.")]
 LogOption = Annotated[LogForm, typer.Option("--log", help="auto: a bar or lines; json: one JSON object per event.")]
+LedgerFile = Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
+ByOption = Annotated[str, typer.Option("--by", help="Name of the person who says so.")]
+AtOption = Annotated[str, typer.Option("--at", help="When it was said: a date, or an instant with its zone.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LangOption = Annotated[Lang | None, typer.Option("--lang", help="zh or en; from LANG without it.")]
 
 
@@ -44,6 +49,13 @@ def language_of(lang: Lang | None) -> Language:
     if lang is None:
         return default_language()
     return "zh" if lang is Lang.ZH else "en"
+
+
+def ledger_rules(path: Path) -> LedgerSettings:
+    """Read the settings of a ledger."""
+    from ..settings import LedgerSettings, load  # noqa: PLC0415
+
+    return load(LedgerSettings, path)
 
 
 class errors_told:  # noqa: N801 - reads as a phrase after 'with'
@@ -144,7 +156,8 @@ class Teller:
         table = Table(*header)
         for row in rows:
             table.add_row(*row)
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        # Names from outside are data: a bracket in one is no markup.
+        Console(width=None if sys.stdout.isatty() else 160, markup=False).print(table)
 
     def _event(self, kind: str, **fields: object) -> None:
         import structlog  # noqa: PLC0415

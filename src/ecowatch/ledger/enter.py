@@ -17,7 +17,7 @@ from ..settings import LedgerSettings
 from .baseline import is_stock
 from .boundaries import Boundary, version_events
 from .differences import PatchFacts, differences
-from .event import digest_of
+from .event import Event, digest_of
 from .geometry import geometry_of, geometry_text, metric_crs
 from .match import Outcome, Sighting, match_period
 from .run_folder import FoundPatch, RunUnit, failed_areas, inputs_digest, period_end, read_run
@@ -39,6 +39,8 @@ class EnteredUnit(NamedTuple):
         Number of problems by kind of change.
     differences
         Why this issue differs from the one before; empty for a first one.
+    boundary
+        The event of a boundary that is new to the ledger.
     """
 
     area_id: str
@@ -47,6 +49,7 @@ class EnteredUnit(NamedTuple):
     added: int
     changes: Mapping[str, int]
     differences: Mapping[str, Any]
+    boundary: Event | None = None
 
 
 class Entered(NamedTuple):

@@ -16,7 +16,7 @@ from ..grid import Grid, Window, transformed
 from ..ledger import LEDGER_CRS
 from ..review import Comparison, DateGroup, Plan, make_plan
 from ..settings import Review
-from .quicklook import _FALSE_COLOUR, _TRUE_COLOUR, _byte, _colours, _stretch
+from .quicklook import FALSE_COLOUR, TRUE_COLOUR, as_byte, colours_of, common_stretch
 
 Array = np.ndarray[Any, Any]
 
@@ -125,15 +125,15 @@ def _is_named(group: DateGroup, site: Site) -> bool:
 def _cut(comparison: Comparison, site: Site, allowed: frozenset[str]) -> tuple[Chip, ...]:
     geometry = transformed(site.geometry, LEDGER_CRS, comparison.grid.crs, allowed)
     grid = chip_grid(comparison.grid, geometry.bounds)
-    roles = [r for r in _TRUE_COLOUR if r in comparison.roles]
+    roles = [r for r in TRUE_COLOUR if r in comparison.roles]
     if len(roles) < 3:
-        roles = [r for r in _FALSE_COLOUR if r in comparison.roles] or list(comparison.roles[:1])
+        roles = [r for r in FALSE_COLOUR if r in comparison.roles] or list(comparison.roles[:1])
     groups = {"before": comparison.before, "after": comparison.after}
-    images = {when: _colours(group, roles, grid) for when, group in groups.items()}
-    stretch = _stretch(images["before"], images["after"])
+    images = {when: colours_of(group, roles, grid) for when, group in groups.items()}
+    stretch = common_stretch(images["before"], images["after"])
     rings = _rings(geometry, grid)
     return tuple(
-        Chip(when, drawn_chip(_byte(images[when], stretch), rings), group.day_text or "", _names(group))
+        Chip(when, drawn_chip(as_byte(images[when], stretch), rings), group.day_text or "", _names(group))
         for when, group in groups.items()
     )
 

@@ -24,8 +24,8 @@ _SIDE_PX = 640
 _GAP_PX = 8
 _OUTLINE = (255, 210, 0)
 _PATCH = (230, 30, 30)
-_FALSE_COLOUR = ("nir", "red", "green")
-_TRUE_COLOUR = ("red", "green", "blue")
+FALSE_COLOUR = ("nir", "red", "green")
+TRUE_COLOUR = ("red", "green", "blue")
 
 
 def write_quicklooks(folder: Path, plan: Plan, results: Sequence[AreaResult]) -> None:
@@ -55,12 +55,12 @@ def quicklook(result: AreaResult, allowed: frozenset[str]) -> Image.Image:
     comparison = result.comparison
     assert comparison is not None
     grid = _coarse_grid(comparison)
-    roles = [r for r in _TRUE_COLOUR if r in comparison.roles]
+    roles = [r for r in TRUE_COLOUR if r in comparison.roles]
     if len(roles) < 3:
-        roles = [r for r in _FALSE_COLOUR if r in comparison.roles] or list(comparison.roles[:1])
-    before, after = (_colours(group, roles, grid) for group in (comparison.before, comparison.after))
-    stretch = _stretch(before, after)
-    pictures = [Image.fromarray(_byte(image, stretch)) for image in (before, after, after)]
+        roles = [r for r in FALSE_COLOUR if r in comparison.roles] or list(comparison.roles[:1])
+    before, after = (colours_of(group, roles, grid) for group in (comparison.before, comparison.after))
+    stretch = common_stretch(before, after)
+    pictures = [Image.fromarray(as_byte(image, stretch)) for image in (before, after, after)]
     for picture in pictures:
         _draw(picture, comparison.area.geometry, grid, _OUTLINE, width=1)
     for row in result.patches:
@@ -85,7 +85,7 @@ def _coarse_grid(comparison: Comparison) -> Grid:
     return Grid.from_parts(fine.crs, fine.transform * fine.transform.scale(step), shape)
 
 
-def _colours(group: DateGroup, roles: Sequence[str], grid: Grid) -> Array:
+def colours_of(group: DateGroup, roles: Sequence[str], grid: Grid) -> Array:
     """Reflectance float32 ``(3, row, col)``; NaN where nothing was seen."""
     image = np.full((len(roles), *grid.shape), np.nan, np.float32)
     for scene in reversed(group.scenes):
@@ -100,7 +100,7 @@ def _colours(group: DateGroup, roles: Sequence[str], grid: Grid) -> Array:
     return image if len(roles) == 3 else np.repeat(image[:1], 3, axis=0)
 
 
-def _stretch(before: Array, after: Array) -> tuple[Array, Array]:
+def common_stretch(before: Array, after: Array) -> tuple[Array, Array]:
     """One stretch for both dates, so that a difference in the picture is one on the ground."""
     # A cloud stands in one date only: the darker of both dates is mostly ground.
     ground = np.fmin(before, after).reshape(3, -1)
@@ -110,7 +110,8 @@ def _stretch(before: Array, after: Array) -> tuple[Array, Array]:
     return low, np.maximum(high * 1.15, low + 1e-6)
 
 
-def _byte(image: Array, stretch: tuple[Array, Array]) -> Array:
+def as_byte(image: Array, stretch: tuple[Array, Array]) -> Array:
+    """Return a picture, uint8 ``(row, col, 3)``, of a stretched image; what was not seen is dark grey."""
     low, high = (s[:, None, None] for s in stretch)
     scaled = np.clip((image - low) / (high - low), 0, 1) * 255
     result: Array = np.where(np.isfinite(scaled), scaled, 40).astype(np.uint8).transpose(1, 2, 0)

@@ -54,9 +54,8 @@ def shipped_pipelines() -> dict[str, Pipeline]:
     return {pipeline.name: pipeline for pipeline in made}
 
 
-def shipped_files() -> dict[str, str]:
-    """Return the text of every shipped settings file by its path in the repository."""
-    plain = Review(
+def _plain_review() -> Review:
+    return Review(
         name="example",
         period="2026H1",
         roots=(Path("data"),),
@@ -75,6 +74,10 @@ def shipped_files() -> dict[str, str]:
             ),
         ),
     )
+
+
+def shipped_files() -> dict[str, str]:
+    """Return the text of every shipped settings file by its path in the repository."""
     return {
         "pipelines/bitemporal.toml": commented_toml(
             bitemporal_pipeline(),
@@ -117,5 +120,5 @@ def shipped_files() -> dict[str, str]:
         "configs/cluster_local.toml": commented_toml(
             Cluster(), title="This machine: worker processes, one thread each."
         ),
-        "example": commented_toml(plain, title="A review of one's own scenes and boundaries."),
+        "example": commented_toml(_plain_review(), title="A review of one's own scenes and boundaries."),
     }
