@@ -147,6 +147,11 @@ def test_overlap_joins_however_long_ago() -> None:
     assert found.change is EXPANDED
 
 
+def test_a_site_narrower_than_the_tolerance_is_known_again() -> None:
+    lane = problem("P", box(0, 0, 800, 6), last_date="2015-08-01")
+    assert only([lane], [gain("a", box(20, 1, 800, 6), 8.0)]).change is CONTINUING
+
+
 def test_too_far_opens_a_new_one() -> None:
     found = by_id(match([problem("P", box(0, 0))], [gain("a", box(201, 0))]))
     assert (found["P"].change, found[None].change) == (CONTINUING, NEW)
@@ -261,6 +266,18 @@ def test_a_narrow_road_does_not_end_for_being_narrow() -> None:
 def test_greening_beside_a_problem_within_tolerance_takes_nothing_from_it() -> None:
     found = only([problem("P", box(0, 0, 1000, 1000))], [loss("a", box(-300, 0, 304, 1000), 5.0)])
     assert (found.change, found.patch_ids, found.geometry) == (CONTINUING, ("a",), None)
+
+
+def test_a_strip_within_tolerance_with_a_bulge_counts_as_the_bulge() -> None:
+    field = shapely.union_all([box(-300, 0, 304, 1000), box(0, 500, 15, 15)])
+    rules = Matching(min_growth_share=0)
+    found = only([problem("P", box(0, 0, 1000, 1000))], [loss("a", field, 5.0)], rules=rules)
+    assert (found.change, found.patch_ids, found.geometry) == (CONTINUING, ("a",), None)
+    assert only([problem("P", box(0, 0, 1000, 1000))], [loss("a", field, 2.0)], rules=rules).change is REDUCED
+
+
+def test_greening_beside_a_closed_site_is_not_its_matter() -> None:
+    assert match([problem("P", box(0, 0), state=ProblemState.CLOSED)], [loss("a", box(-300, 0, 304), 5.0)]) == []
 
 
 def test_a_loss_on_no_problem_is_in_no_outcome() -> None:
@@ -420,8 +437,10 @@ def test_parts_near_each_other_stay_one() -> None:
 
 
 def test_a_small_part_and_a_sliver_are_no_problems() -> None:
-    found = only([problem("P", box(0, 0, 500))], [loss("a", box(220, 0, 280, 85))], rules=Matching(join_m=20))
-    assert found.parts == ()
+    left = shapely.union_all([box(0, 0, 220), box(450, 0, 150), box(880, 80, 15, 15)])
+    found = only([problem("P", box(0, 0, 900))], [loss("a", box(-5, -5, 910, 110).difference(left), 1.0)])
+    assert [same_ground(part.geometry, box(450, 0, 150)) for part in found.parts] == [True]
+    assert same_ground(found.geometry, shapely.union_all([box(0, 0, 220), box(880, 80, 15, 15)]))
     mine = problem("P", shapely.union_all([box(0, 0, 200), box(400, 0, 200)]))
     shifted = only([mine], [loss("a", box(404, 3, 200, 100), 6.0)])  # leaves 4 m of 100 m and 3 m of 200 m
     assert (shifted.parts, shifted.change) == ((), REDUCED)
@@ -508,6 +527,21 @@ def test_many_clouds_and_one_of_many_corners() -> None:
         share = m2(shapely.intersection(standing.geometry, unseen)) / standing.area_m2
         assert abs(share - 0.5) < 1e-6 or outcome.change is (CONTINUING if share <= 0.5 else ChangeKind.NOT_OBSERVED)
     assert {outcome.change for outcome in found} == {CONTINUING, ChangeKind.NOT_OBSERVED}
+
+
+def test_a_footprint_of_many_corners_is_met_as_a_whole() -> None:
+    xs = np.arange(0, 12_000, 60)
+    comb = shapely.union_all([shapely.box(0, 0, 12_000, 20), *shapely.box(xs, 0, xs + 40, 300)])
+    mine = problem("P", placed(comb))
+    assert shapely.get_num_coordinates(mine.geometry) > 3 * 256
+    moved = affinity.translate(comb, 3, -4)
+    assert only([mine], [gain("a", placed(moved))]).geometry is None
+    assert only([mine], [loss("a", placed(moved))]).change is ENDED
+    near = [gain(f"a{x}", box(x, 380), 5.0) for x in range(0, 12_000, 300)]
+    assert only([mine], near).area_m2 == pytest.approx(mine.area_m2 + 40 * 10_000, rel=1e-2)
+    assert by_id(match([mine], [gain("a", box(6000, 405))]))["P"].patch_ids == ()
+    assert only([mine], [], unseen=placed(shapely.box(0, -1, 5900, 400))).change is CONTINUING
+    assert only([mine], [], unseen=placed(shapely.box(0, -1, 6100, 400))).change is ChangeKind.NOT_OBSERVED
 
 
 # A second issue of the same period

@@ -11,17 +11,26 @@ import typer
 from ..errors import ExitCode
 from ..texts import text
 from .reviews import app
-from .teller import LangOption, LogForm, LogOption, Teller, errors_told, language_of
+from .teller import (
+    JsonOption,
+    LangOption,
+    LedgerFile,
+    LogForm,
+    LogOption,
+    Teller,
+    errors_told,
+    language_of,
+    ledger_rules,
+)
 
 if TYPE_CHECKING:
     from ..report.quality_sheet import Finding
-    from ..settings import LedgerSettings
 
 
 @app.command()
 def publish(
     period: Annotated[str, typer.Argument(metavar="PERIOD", help="2026H1, 2026 or 2021-2025.")],
-    ledger: Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")],
+    ledger: LedgerFile,
     area: Annotated[
         list[str] | None, typer.Option("--area", help="Identity of an area; may be repeated. All areas without it.")
     ] = None,
@@ -34,7 +43,7 @@ def publish(
         from ..ledger import Ledger  # noqa: PLC0415
         from ..report.published import publish as write  # noqa: PLC0415
 
-        rules = _settings(ledger)
+        rules = ledger_rules(ledger)
         with Ledger.reader(rules.path) as opened:
             done = write(opened, period, rules.published, areas=area or ())
         if done.kept is not None:
@@ -52,7 +61,7 @@ def check(
     ledger: Annotated[
         Path | None, typer.Option("--ledger", help="Ledger file with the quality rules; the defaults without it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with an object per finding.")] = False,
+    as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
     """Hold a GeoPackage against the quality rules: exit code 65 where one is broken, 0 where it only warns."""
@@ -61,7 +70,7 @@ def check(
         from ..report.quality import check_product  # noqa: PLC0415
         from ..settings import LedgerSettings  # noqa: PLC0415
 
-        rules = _settings(ledger) if ledger else LedgerSettings()
+        rules = ledger_rules(ledger) if ledger else LedgerSettings()
         findings = check_product(file, rules.quality)
         errors = sum(finding.severity == "error" for finding in findings)
         if as_json:
@@ -75,17 +84,9 @@ def _tell(teller: Teller, findings: list[Finding], errors: int) -> None:
     if not findings:
         teller.result(text("check_clean", teller.language))
         return
-    from rich.markup import escape  # noqa: PLC0415
-
     header = [text(f"finding_{name}", teller.language) for name in ("severity", "rule", "layer", "feature", "found")]
     rows = [[f.severity, f.rule, f.layer, f.feature, f.found] for f in findings]
-    # What stands in a file from outside is text: neither markup nor a command to the terminal.
+    # What stands in a file from outside is text and no command to the terminal.
     plain = [["".join(sign if sign.isprintable() else "?" for sign in cell) for cell in row] for row in rows]
-    teller.table(header, [[escape(cell) for cell in row] for row in plain])
+    teller.table(header, plain)
     teller.result(text("check_found", teller.language, errors=errors, warnings=len(findings) - errors))
-
-
-def _settings(path: Path) -> LedgerSettings:
-    from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-    return load(LedgerSettings, path)

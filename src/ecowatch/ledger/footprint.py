@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -91,13 +92,65 @@ def surface(geometry: BaseGeometry) -> BaseGeometry:
     return geometry if geometry.geom_type in ("Polygon", "MultiPolygon") else united(polygons(geometry))
 
 
-def shared_ground(first: np.ndarray, second: np.ndarray, tolerance_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+class Reached(NamedTuple):
+    """Patches and footprints within reach of each other: indices pair by pair, and the footprint's ground near the patch."""
+
+    patch: np.ndarray
+    footprint: np.ndarray
+    ground: np.ndarray
+
+
+def reached(patches: np.ndarray, footprints: np.ndarray, reach_m: np.ndarray) -> Reached:
+    """Find the footprints within reach of patches.
+
+    Of a footprint with many corners only the ground that a patch reaches is returned, so that many patches on a large
+    footprint do not each meet all of it.
+
+    Parameters
+    ----------
+    patches, footprints
+        Arrays of polygonal geometries in metres.
+    reach_m
+        For each patch the largest distance, in m, itself included.
+    """
+    pieces, owner = _in_pieces(footprints)
+    if not len(patches) or not len(pieces):
+        return Reached(owner[:0], owner[:0], pieces[:0])
+    patch, piece = shapely.STRtree(pieces).query(patches, predicate="dwithin", distance=reach_m)
+    order = np.lexsort((piece, owner[piece], patch))
+    patch, piece = patch[order], piece[order]
+    keys = np.stack([patch, owner[piece]])
+    fresh = np.append(True, np.any(keys[:, 1:] != keys[:, :-1], axis=0))[: len(patch)]
+    starts = np.flatnonzero(fresh)
+    ends = np.append(starts[1:], len(patch))
+    ground = pieces[piece[starts]]
+    for at in np.flatnonzero(ends - starts > 1).tolist():
+        ground[at] = united(pieces[piece[starts[at] : ends[at]]])
+    return Reached(patch[starts], owner[piece[starts]], ground)
+
+
+def _in_pieces(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Geometries, those with many corners cut into pieces of few, with the index of the geometry that each is of."""
+    pieces: list[BaseGeometry] = []
+    owner: list[int] = []
+    for at, many in enumerate((shapely.get_num_coordinates(geometries) > _PIECE_VERTICES).tolist()):
+        found = [piece for part in polygons(geometries[at]) for piece in _cut(part)] if many else [geometries[at]]
+        pieces += found
+        owner += [at] * len(found)
+    return as_array(pieces), np.array(owner, np.intp)
+
+
+def shared_ground(
+    first: np.ndarray, second: np.ndarray, *, smaller_m2: np.ndarray, tolerance_m: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Measure what pairs of outlines share, and say whether they share it beyond the tolerance.
 
     Parameters
     ----------
     first, second
-        Arrays of polygons in metres, pair by pair.
+        Arrays of polygons in metres, pair by pair; of a large one its ground near the other will do.
+    smaller_m2
+        Area of the smaller of the two, in the same plane.
     tolerance_m
         How far the outlines of a pair may lie beside the truth, in m.
 
@@ -109,7 +162,7 @@ def shared_ground(first: np.ndarray, second: np.ndarray, tolerance_m: np.ndarray
     """
     shared = shapely.intersection(first, second)
     area = shapely.area(shared)
-    most = (area > 0) & (area >= _MOST * np.minimum(shapely.area(first), shapely.area(second)))
+    most = (area > 0) & (area >= _MOST * smaller_m2)
     beyond = most.copy()
     unsure = np.flatnonzero(~most & (area > 0))
     core = shapely.buffer(shared[unsure], -tolerance_m[unsure] / 2 * _SLACK)
@@ -225,11 +278,12 @@ def seen_shares(footprints: np.ndarray, unseen: BaseGeometry | None) -> np.ndarr
     """
     if unseen is None or unseen.is_empty or not len(footprints):
         return np.ones(len(footprints))
-    pieces = as_array(piece for part in polygons(unseen) for piece in _cut(part))
-    at, piece = shapely.STRtree(pieces).query(footprints, predicate="intersects")
-    hidden = shapely.area(shapely.intersection(footprints[at], pieces[piece]))
+    clouds, _ = _in_pieces(as_array([unseen]))
+    grounds, owner = _in_pieces(footprints)
+    ground, cloud = shapely.STRtree(clouds).query(grounds, predicate="intersects")
+    hidden = shapely.area(shapely.intersection(grounds[ground], clouds[cloud]))
     total = np.maximum(shapely.area(footprints), np.finfo(float).tiny)
-    shares: np.ndarray = np.clip(1 - np.bincount(at, hidden, len(footprints)) / total, 0, 1)
+    shares: np.ndarray = np.clip(1 - np.bincount(owner[ground], hidden, len(footprints)) / total, 0, 1)
     return shares
 
 

@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ..errors import LedgerError
 from ..settings.ledger import Matching
-from .footprint import Frame, as_array, new_ground, seen_shares, shared_ground, surface, united
+from .footprint import Frame, as_array, new_ground, reached, seen_shares, shared_ground, surface, united
 from .grouping import Apart, Groups, near_edges
 from .outcome import Case, Outcome, Part, Sighting, Standing, judged, opened_anew, untouched
 
@@ -155,15 +155,13 @@ def _check_once(*names: list[str]) -> None:
 
 
 def _pairs(seen: _Seen, footprints_m: np.ndarray, reach_m: np.ndarray) -> _Pairs:
-    if not len(seen.metric) or not len(footprints_m):
-        nothing = np.empty(0, np.intp)
-        return _Pairs(nothing, nothing, np.empty(0), np.empty(0, bool), np.empty(0))
-    patch, problem = shapely.STRtree(footprints_m).query(seen.metric, predicate="dwithin", distance=reach_m)
-    first, second = seen.metric[patch], footprints_m[problem]
-    shared, beyond = shared_ground(first, second, seen.tolerance_m[patch])
+    patch, problem, ground = reached(seen.metric, footprints_m, reach_m)
+    first, tolerance_m = seen.metric[patch], seen.tolerance_m[patch]
+    smaller_m2 = np.minimum(shapely.area(first), shapely.area(footprints_m[problem]))
+    shared, beyond = shared_ground(first, ground, smaller_m2=smaller_m2, tolerance_m=tolerance_m)
     distance_m = np.zeros(len(patch))
     outside = shared == 0
-    distance_m[outside] = shapely.distance(first[outside], second[outside])
+    distance_m[outside] = shapely.distance(first[outside], ground[outside])
     return _Pairs(patch, problem, shared, beyond, distance_m)
 
 
