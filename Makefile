@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export ECOWATCH_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test test-slow check accuracy bench config clean
+.PHONY: demo debian test test-slow check accuracy bench config clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ecowatch needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -23,6 +23,12 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python sample_data/make_sample.py
 	$(BIN)/ecowatch run configs/half_yearly.toml --cluster configs/cluster_local.toml
+
+# QGIS, in which a test opens the published GeoPackage; where it cannot be had, that test skips and says so.
+debian:
+	@/usr/bin/python3 -c 'import qgis.core' 2>/dev/null || test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-qgis; } \
+	     >/dev/null || echo 'python3-qgis could not be installed'
 
 # Twice: interpreted, for readable failures at the kernels' own lines, then compiled and whole.
 test: $(STAMP)

@@ -28,7 +28,7 @@ from ecowatch.ledger.match import Sighting, Standing, match_period
 from ecowatch.ledger.run_folder import FoundPatch, RunUnit, inputs_digest
 from ecowatch.ledger.standing import standing_before
 from ecowatch.ledger.unit_events import Issue, unit_events
-from ecowatch.report import publish
+from ecowatch.report.published import publish
 from ecowatch.review import software_versions
 from ecowatch.settings import LedgerSettings
 

@@ -63,5 +63,6 @@ def _finding_text(area_id: str, finding: Mapping[str, Any], language: Language) 
 
 
 def state_name(code: str, language: Language) -> str:
+    """Return the name of a problem state in a language."""
     state = ProblemState.of(code)
     return state.zh if language == "zh" else state.en
