@@ -52,6 +52,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/speed.py --size $(SIZE) --data $(BENCH_DATA)
+	$(BIN)/python benchmarks/ledger.py
 
 # Print the shipped settings files anew from the models.
 config: $(STAMP)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import geopandas
 import pandas as pd
@@ -26,6 +26,7 @@ from .geometry import LEDGER_CRS, geometry_bytes, geometry_text
 # WGS 84 and CGCS2000 agree within decimetres; any other datum was refused when the run was made.
 _SAME_DATUM = frozenset({"EPSG:4326=EPSG:4490"})
 _GREEN_NDVI = 0.3
+_LAYERS = ("patch", "patch_road", "suppressed", "area_summary", "not_observed")
 # Of two reasons that both say "it was so before", the second look names the first that fits.
 _RETURNING = (PseudoChange.RETURNING, PseudoChange.CROP_CYCLE)
 
@@ -162,12 +163,28 @@ def read_run(folder: Path, rules: Matching) -> tuple[RunUnit, ...]:
         ``RUN_INCOMPLETE`` where there is no record, ``RUN_CHANGED`` where a product is not as it was written.
     """
     record = _record(folder)
-    tables = {
-        name: _layer(folder, name) for name in ("patch", "patch_road", "suppressed", "area_summary", "not_observed")
-    }
     failed = {row["area_id"] for row in record["failures"]}
-    areas = sorted(set(tables["area_summary"].area_id) - failed)
-    return tuple(_unit(area_id, record, tables, rules) for area_id in areas)
+    tables = {name: _ByArea.of(_layer(folder, name)) for name in _LAYERS}
+    coverage: dict[str, list[Mapping[str, Any]]] = {}
+    for row in record["coverage"]:
+        coverage.setdefault(row["area_id"], []).append(row)
+    areas = sorted(set(tables["area_summary"].rows) - failed)
+    own = ({name: table.get(area) for name, table in tables.items()} for area in areas)
+    return tuple(_unit(area, record, coverage[area], layers, rules) for area, layers in zip(areas, own, strict=True))
+
+
+class _ByArea(NamedTuple):
+    """A layer cut up by area once: asking it anew for each area would cost the square of their number."""
+
+    empty: geopandas.GeoDataFrame
+    rows: Mapping[str, geopandas.GeoDataFrame]
+
+    @classmethod
+    def of(cls, table: geopandas.GeoDataFrame) -> _ByArea:
+        return cls(table.iloc[:0], {str(area): rows for area, rows in table.groupby("area_id")})
+
+    def get(self, area_id: str) -> geopandas.GeoDataFrame:
+        return self.rows.get(area_id, self.empty)
 
 
 def failed_areas(folder: Path) -> tuple[str, ...]:
@@ -197,10 +214,12 @@ def _layer(folder: Path, name: str) -> geopandas.GeoDataFrame:
 
 
 def _unit(
-    area_id: str, record: Mapping[str, Any], tables: Mapping[str, geopandas.GeoDataFrame], rules: Matching
+    area_id: str,
+    record: Mapping[str, Any],
+    coverage: Sequence[Mapping[str, Any]],
+    own: Mapping[str, geopandas.GeoDataFrame],
+    rules: Matching,
 ) -> RunUnit:
-    own = {name: table[table.area_id == area_id] for name, table in tables.items()}
-    coverage = [row for row in record["coverage"] if row["area_id"] == area_id]
     summary = own["area_summary"].iloc[0]
     dates = [d for d in own["area_summary"].after_date if isinstance(d, str)]
     pixels = {row["pipeline"]: row["inputs"]["pixel_m"] for row in coverage}
