@@ -21,13 +21,10 @@ import numpy as np
 import shapely
 
 from ecowatch.codes import ProblemState
-from ecowatch.ledger import LEDGER_CRS, Ledger, geometry_bytes, geometry_of
-from ecowatch.ledger.differences import PatchFacts
+from ecowatch.ledger import Ledger, enter_unit
 from ecowatch.ledger.geometry import metric_crs
 from ecowatch.ledger.match import Sighting, Standing, match_period
-from ecowatch.ledger.run_folder import FoundPatch, RunUnit, inputs_digest
-from ecowatch.ledger.standing import standing_before
-from ecowatch.ledger.unit_events import Issue, unit_events
+from ecowatch.ledger.run_folder import FoundPatch, RunUnit
 from ecowatch.report.published import publish
 from ecowatch.review import software_versions
 from ecowatch.settings import LedgerSettings
@@ -122,38 +119,6 @@ def unit(area: int, period: str, shapes: list[shapely.Polygon]) -> RunUnit:
     return RunUnit(f"area{area:05d}", f"area {area}", "red_line", period, whole, inputs, "run", date, 1.0, patches, ())
 
 
-def entered(ledger: Ledger, what: RunUnit) -> int:
-    """Enter one unit as `enter_run` does, without files."""
-    past = standing_before(ledger, what.area_id, what.period)
-    sightings = [
-        Sighting(
-            patch_id=p.patch_id,
-            geometry=p.geometry,
-            area_m2=p.area_m2,
-            direction=p.direction,
-            activity_code=p.activity_code,
-            before_date=p.before_date,
-            after_date=p.after_date,
-            tolerance_m=p.tolerance_m,
-        )
-        for p in what.patches
-    ]
-    keep = {"unseen": None, "apart": frozenset(), "members": {}, "rules": RULES.match, "crs": metric_crs(what.geometry)}
-    outcomes = match_period(list(past.standing.values()), sightings, **keep)
-    explained: dict[str, PatchFacts] = {}
-    issue = Issue(
-        unit=what,
-        number=1,
-        inputs=what.inputs,
-        digest=inputs_digest(what, RULES.match),
-        differences=explained,
-        past=past,
-        outcomes=outcomes,
-        stock={},
-    )
-    return ledger.commit(unit_events(issue))
-
-
 def build(path: Path, problems: int, periods: int) -> list[float]:
     """Build the ledger; return the seconds of each period."""
     names = [f"{2020 + n // 2}H{n % 2 + 1}" for n in range(periods)]
@@ -165,7 +130,8 @@ def build(path: Path, problems: int, periods: int) -> list[float]:
             for area in range(areas):
                 # All sites in the first period; then a tenth grows in each.
                 shapes = squares(PER_AREA, grown=1.0 + 0.15 * number)
-                entered(ledger, unit(area, period, shapes if number == 0 else shapes[number * 50 % PER_AREA :][:50]))
+                some = shapes if number == 0 else shapes[number * 50 % PER_AREA :][:50]
+                enter_unit(ledger, unit(area, period, some), RULES)
             seconds.append(time.perf_counter() - started)
             print(f"  {period}: {seconds[-1]:.1f} s", file=sys.stderr)
     return seconds
@@ -200,8 +166,6 @@ def main() -> None:
         last = f"{2020 + (arguments.periods - 1) // 2}H{(arguments.periods - 1) % 2 + 1}"
         with Ledger.reader(path) as ledger:
             publish_s, made = timed(lambda: publish(ledger, last, Path(folder) / "published"), 1)
-            shape = geometry_of(ledger.rows("problem", "1 LIMIT 1")[0]["geometry"])
-        assert geometry_bytes(shape) and LEDGER_CRS
         size_mb, package_mb = path.stat().st_size / 1e6, made.path.stat().st_size / 1e6
     versions = software_versions()
     print(

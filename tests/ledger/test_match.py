@@ -150,6 +150,8 @@ def test_overlap_joins_however_long_ago() -> None:
 def test_a_site_narrower_than_the_tolerance_is_known_again() -> None:
     lane = problem("P", box(0, 0, 800, 6), last_date="2015-08-01")
     assert only([lane], [gain("a", box(20, 1, 800, 6), 8.0)]).change is CONTINUING
+    shut = replace(lane, state=ProblemState.CLOSED)
+    assert only([shut], [gain("a", box(20, 1, 800, 6), 8.0)]).change is RELAPSED
 
 
 def test_too_far_opens_a_new_one() -> None:

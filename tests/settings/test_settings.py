@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from ecowatch.errors import ConfigError, ExitCode
-from ecowatch.settings import Cluster, Pipeline, Review, load, shipped_files
+from ecowatch.settings import Cluster, LedgerSettings, Pipeline, Review, load, shipped_files
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {name: text for name, text in shipped_files().items() if name.endswith(".toml")}
@@ -29,7 +29,8 @@ def test_every_shipped_file_is_printed_from_a_model() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_files_load_to_the_values_they_were_printed_from(name: str, tmp_path: Path) -> None:
-    model = Pipeline if name.startswith("pipelines") else Cluster if "cluster" in name else Review
+    models = {"pipelines": Pipeline, "configs/cluster": Cluster, "configs/ledger": LedgerSettings}
+    model = next((model for start, model in models.items() if name.startswith(start)), Review)
     first = load(model, ROOT / name)
     assert first.digest() == load(model, ROOT / name).digest()
     if model is Pipeline:

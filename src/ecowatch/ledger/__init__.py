@@ -2,7 +2,7 @@
 
 from .boundaries import Boundary, touched_by, version_events
 from .casework import CasePlan, Said, checked_instant, checked_name, move, problem_row, take_apart
-from .enter import Entered, EnteredUnit, enter_run, run_differences
+from .enter import Entered, EnteredUnit, enter_run, enter_unit, run_differences
 from .event import MACHINE, Event, EventKind, canonical, digest_of
 from .geometry import LEDGER_CRS, geometry_bytes, geometry_of, geometry_text, metric_crs
 from .lifecycle import OWING, SETTLED, TRANSITIONS, check_transition, moves, transition_allowed
@@ -30,6 +30,7 @@ __all__ = [
     "checked_name",
     "digest_of",
     "enter_run",
+    "enter_unit",
     "geometry_bytes",
     "geometry_of",
     "geometry_text",

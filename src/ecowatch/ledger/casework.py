@@ -206,7 +206,8 @@ def _components(
     ids = [row["patch_id"] for row in members]
     placed = shapely.geometrycollections(list(shapes.values()))
     flat = shapely.get_parts(transformed(placed, LEDGER_CRS, metric_crs(placed)))
-    days = np.array([date.fromisoformat(row["after_date"]).toordinal() for row in members])
+    # Growth of several years is one site: only the ground tells what belongs together.
+    days = np.zeros(len(ids), np.int64)
     edges = near_edges(ids, flat, days, join_m=rules.match.join_m, join_days=rules.match.join_days)
     return regrouped(ids, edges, [pair])
 

@@ -91,7 +91,7 @@ def enter_run(
     units = []
     for unit in read_run(folder, rules.match):
         own = [versions[unit.area_id]] if unit.area_id in versions else []
-        units.append(_enter_unit(ledger, unit, own, rules, reissue))
+        units.append(enter_unit(ledger, unit, rules, boundaries=own, reissue=reissue))
     return Entered(tuple(units), failed_areas(folder))
 
 
@@ -104,9 +104,10 @@ def run_differences(ledger: Ledger, folder: Path, rules: LedgerSettings) -> dict
     return found
 
 
-def _enter_unit(
-    ledger: Ledger, unit: RunUnit, boundaries: Sequence[Boundary], rules: LedgerSettings, reissue: str
+def enter_unit(
+    ledger: Ledger, unit: RunUnit, rules: LedgerSettings, *, boundaries: Sequence[Boundary] = (), reissue: str = ""
 ) -> EnteredUnit:
+    """Enter what a run says of one area in one period, in one transaction; parameters and errors as in `enter_run`."""
     former = _former(ledger, unit)
     if former is not None and former["inputs_digest"] == inputs_digest(unit, rules.match):
         return EnteredUnit(unit.area_id, unit.period, 0, 0, {}, {})

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from shapely.geometry.base import BaseGeometry
 
-from ..codes import ChangeKind
+from ..codes import ChangeKind, ProblemState
+from .event import EventKind
 from .geometry import geometry_of
 from .match import Standing
 from .run_folder import period_end
@@ -25,12 +26,15 @@ class Past(NamedTuple):
     members
         Patches of each problem.
     touched
-        Problems that an earlier issue of the period itself has changed, with their present footprint.
+        Problems that an earlier issue of the period itself has spoken of.
+    relapsed_now
+        Those among them that stand as relapsed by that issue's word alone.
     """
 
     standing: dict[str, Standing]
     members: dict[str, tuple[str, ...]]
-    touched: dict[str, BaseGeometry]
+    touched: frozenset[str]
+    relapsed_now: frozenset[str]
 
 
 def standing_before(ledger: Ledger, area_id: str, period: str) -> Past:
@@ -47,31 +51,36 @@ def standing_before(ledger: Ledger, area_id: str, period: str) -> Past:
     last_dates = _last_dates(ledger, area_id, period)
     parted = _merged_in(ledger, area_id, period)
     standing: dict[str, Standing] = {}
-    touched: dict[str, BaseGeometry] = {}
+    touched: set[str] = set()
+    relapsed: set[str] = set()
     for row in ledger.rows("problem", _LIVE, (area_id,)):
         problem = row["problem_id"]
         if period_end(row["opened_period"]) > end or (row["merged_into"] and problem not in parted):
             continue
         geometry, area_m2, change = geometry_of(row["geometry"]), row["area_m2"], row["last_change"]
+        state = row["state"]
         opened_now = row["opened_period"] == period
         if problem in parted:
             # An earlier issue merged it; it stands by itself until this one says so again.
-            touched[problem] = geometry
+            touched.add(problem)
         elif not opened_now and row["last_period"] == period:
-            touched[problem] = geometry
+            touched.add(problem)
+            if change == ChangeKind.RELAPSED and state == ProblemState.RELAPSED:
+                relapsed.add(problem)
             geometry, area_m2, change = _before(ledger, problem, period, geometry, area_m2)
+            state = _state_before(ledger, problem, period)
         standing[problem] = Standing(
             problem_id=problem,
             geometry=geometry,
             area_m2=area_m2,
             activity_code=row["activity_code"],
             last_date=last_dates.get(problem, period_end(row["opened_period"]).isoformat()),
-            state=row["state"],
+            state=state,
             ended=change == ChangeKind.ENDED,
             opened_now=opened_now,
             opened_period=row["opened_period"],
         )
-    return Past(standing, _members(ledger, area_id, period), touched)
+    return Past(standing, _members(ledger, area_id, period), frozenset(touched), frozenset(relapsed))
 
 
 def _last_dates(ledger: Ledger, area_id: str, period: str) -> dict[str, str]:
@@ -107,6 +116,22 @@ def _before(
     footprint = geometry_of(drawn[-1]["geometry"]) if drawn else geometry
     spoken = [row["change_code"] for row in past if row["change_code"] != ChangeKind.NOT_OBSERVED]
     return footprint, past[-1]["area_m2"], spoken[-1] if spoken else ChangeKind.NEW
+
+
+def _state_before(ledger: Ledger, problem_id: str, period: str) -> str:
+    """State of a problem before an issue of `period` first spoke of it."""
+    kinds = "('problem_opened', 'state_moved', 'problem_seen')"
+    state = str(ProblemState.AUTO)
+    for event in ledger.events(f"problem_id = ? AND kind IN {kinds}", (problem_id,)):
+        if event.kind is EventKind.PROBLEM_OPENED:
+            state = event.payload["state"]
+        elif event.kind is EventKind.STATE_MOVED:
+            state = event.payload["to"]
+        elif event.period == period:
+            break
+        elif event.payload["change_code"] == ChangeKind.RELAPSED:
+            state = str(ProblemState.RELAPSED)
+    return state
 
 
 def apart_pairs(ledger: Ledger) -> frozenset[frozenset[str]]:

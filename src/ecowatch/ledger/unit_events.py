@@ -65,7 +65,7 @@ def unit_events(issue: Issue) -> list[Event]:
             spoken.append(outcome)
     names = {change: sorted(problems) for change, problems in quiet.items()}
     told = [event for outcome in spoken for event in _problem_events(outcome, issue)]
-    return [_unit_event(issue, names), *_patch_events(issue), *told]
+    return [_unit_event(issue, names), *_patch_events(issue), *told, *_restored(issue)]
 
 
 def new_problem_id(area_id: str, patch_ids: Sequence[str]) -> str:
@@ -164,9 +164,26 @@ def _seen_payload(outcome: Outcome, issue: Issue) -> dict[str, Any]:
     geometry = outcome.geometry
     if geometry is None and outcome.problem_id in issue.past.touched:
         geometry = issue.past.standing[outcome.problem_id].geometry
-    drawn = {} if geometry is None else {"geometry": geometry_text(geometry)}
+    drawn: dict[str, Any] = {} if geometry is None else {"geometry": geometry_text(geometry)}
+    if outcome.change is not ChangeKind.RELAPSED and outcome.problem_id in issue.past.relapsed_now:
+        drawn["state"] = str(issue.past.standing[outcome.problem_id].state)
     sizes = {"area_m2": round(outcome.area_m2, 2), "delta_m2": round(outcome.delta_m2, 2)}
-    return {"change_code": str(outcome.change), "patches": sorted(outcome.patch_ids)} | sizes | drawn
+    patches = sorted({*outcome.patch_ids, *outcome.shared})
+    return {"change_code": str(outcome.change), "patches": patches} | sizes | drawn
+
+
+def _restored(issue: Issue) -> Iterator[Event]:
+    """Problems that the issue before spoke of and this one has nothing to say of: they stand as they stood."""
+    merged = {problem for o in issue.outcomes for problem in o.merged}
+    spoken = {o.problem_id for o in issue.outcomes} | merged
+    for problem in sorted(issue.past.touched - spoken):
+        standing = issue.past.standing[problem]
+        change = ChangeKind.ENDED if standing.ended else ChangeKind.CONTINUING
+        payload = {"change_code": str(change), "patches": [], "area_m2": round(standing.area_m2, 2), "delta_m2": 0.0}
+        payload["geometry"] = geometry_text(standing.geometry)
+        if problem in issue.past.relapsed_now:
+            payload["state"] = str(standing.state)
+        yield _event(issue, EventKind.PROBLEM_SEEN, payload, problem)
 
 
 def _new_payload(outcome: Outcome, issue: Issue) -> dict[str, Any]:

@@ -90,8 +90,10 @@ def _problem_opened(database: Database, seq: int, event: Event) -> None:
         "period": event.period,
         "change_code": p.get("change_code", ChangeKind.NEW),
     }
-    size = {"area_m2": p["area_m2"], "delta_m2": p["area_m2"], "patches": canonical(p["patches"])}
-    _put(database, "history", history | size | {"geometry": _blob(p["geometry"]), "seq": seq})
+    # A part that was split off is no new ground: the problem it came from has told of the change.
+    size = {"area_m2": p["area_m2"], "delta_m2": 0.0 if p["parents"] else p["area_m2"]}
+    rest = {"patches": canonical(p["patches"]), "geometry": _blob(p["geometry"]), "seq": seq}
+    _put(database, "history", history | size | rest)
 
 
 def _insert_problem(database: Database, seq: int, event: Event, problem_id: str, p: Any) -> None:
@@ -129,8 +131,8 @@ def _problem_seen(database: Database, seq: int, event: Event) -> None:
     _put(database, "history", history | {"seq": seq})
     database.execute(
         "UPDATE problem SET last_period = ?, last_change = ?, area_m2 = ?, geometry = coalesce(?, geometry),"
-        " merged_into = '', seq = ? WHERE problem_id = ?",
-        (event.period, p["change_code"], p["area_m2"], _blob(p.get("geometry")), seq, problem),
+        " merged_into = '', state = coalesce(?, state), seq = ? WHERE problem_id = ?",
+        (event.period, p["change_code"], p["area_m2"], _blob(p.get("geometry")), p.get("state"), seq, problem),
     )
     if p["change_code"] == ChangeKind.RELAPSED:
         # Counted from the periods: one that is issued again has not relapsed twice.
