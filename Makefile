@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SIZE ?= 10980
 BENCH_DATA ?= bench_data
+N ?= 200
 
 # Real test data lie outside the repository; tests skip with a reason where they are absent.
 ifneq ($(wildcard ../shared/data),)
 export ECOWATCH_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo debian test test-slow check accuracy bench config clean
+.PHONY: demo debian test test-slow kills check accuracy bench config clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ecowatch needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -37,6 +38,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow tests
+
+# Kill a review at N random moments; each time its ledger must end as if nothing had happened.
+kills: $(STAMP)
+	$(BIN)/python tests/walk/kills.py --n $(N)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

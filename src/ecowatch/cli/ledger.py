@@ -11,7 +11,7 @@ import typer
 from ..errors import ExitCode, LedgerError
 from ..texts import text
 from .reviews import app
-from .teller import LangOption, LogForm, Teller, errors_told, language_of
+from .teller import LangOption, LogForm, Teller, errors_told, language_of, ledger_rules
 
 ledger_app = typer.Typer(help="The ledger as a file.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
@@ -90,9 +90,7 @@ def _place(path: Path | None, ledger: Path | None, *, must_exist: bool = False) 
         raise typer.BadParameter("give LEDGER.db or --ledger, one of them")
     wait_s = 0.0
     if ledger is not None:
-        from ..settings import LedgerSettings, load  # noqa: PLC0415
-
-        rules = load(LedgerSettings, ledger)
+        rules = ledger_rules(ledger)
         path, wait_s = rules.path, rules.lock_wait_s
     assert path is not None
     if must_exist and not path.is_file():
