@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import StorageError
@@ -40,6 +41,22 @@ def replacing(path: Path) -> Iterator[Path]:
         raise StorageError("CANNOT_WRITE", path, error.strerror or str(error), "free space or permissions") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sweep(path: Path, *, older_s: float = 86_400.0) -> None:
+    """Remove what killed writers of `path` left beside it; younger files may be another writer's, and stay.
+
+    Parameters
+    ----------
+    path
+        The file that `replacing` writes.
+    older_s
+        Age in seconds from which a temporary file is nobody's.
+    """
+    for left in path.parent.glob(f".{path.stem}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > older_s:
+                left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

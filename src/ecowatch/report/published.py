@@ -23,7 +23,7 @@ import pandas as pd
 import pyogrio
 
 from .. import __version__
-from ..atomic import replacing, write_text
+from ..atomic import replacing, sweep, write_text
 from ..errors import StorageError
 from ..ledger import Head, Ledger
 from .published_columns import CODE_LISTS, LAYERS, columns_of
@@ -88,6 +88,7 @@ def publish(ledger: Ledger, period: str, folder: Path, *, areas: Sequence[str] =
         f"code_{n}": len(v) for n, v in CODE_LISTS.items()
     }
     path = folder / period / f"{_stem(asked)}.gpkg"
+    sweep(path)
     with replacing(path) as beside:
         beside.unlink()
         with _writing(path, f"{asked.day}T00:00:00.000Z"):
