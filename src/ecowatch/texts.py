@@ -147,7 +147,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "新增事件 {added};状态变动 {moved};冲突 {conflicts};未采纳 {refused}",
         "{added} events added; {moved} problems moved; {conflicts} conflicts; {refused} rows set aside",
     ),
-    "package_written": ("交换包 {path}:事件 {count},至第 {seq} 号", "package {path}: {count} events, up to number {seq}"),
+    "package_written": (
+        "交换包 {path}:事件 {count},至第 {seq} 号",
+        "package {path}: {count} events, up to number {seq}",
+    ),
     "event_refused": ("拒收事件", "event refused"),
     "nodes_differ": (
         "分歧 {problem_id}:本节点 {here},对方 {there};以 {by} 为准:{holds}",

@@ -4,8 +4,8 @@
 
 Each round carries out ``ecowatch run … --ledger`` (every fourth also ``ecowatch publish``) over two small areas in a process of
 its own, kills its whole process group with SIGKILL, perhaps more than once, and then lets it run to its end. The ledger's
-digest, its check, the GeoPackages' bytes and the list of files must be those of an undisturbed run; temporary files that are
-left beside them are counted apart.
+digest, its check, the GeoPackages' bytes and the list of files must be those of an undisturbed run; temporary files that would
+stay for ever are counted apart.
 """
 
 # ruff: noqa: E402 - the parent must have one thread only, else it could not fork
@@ -203,12 +203,17 @@ def outcome(case: Case) -> Outcome:
     return Outcome(found.digest, found.head.hash, found.events, found.findings, digests, files)
 
 
-def swept(case: Case) -> list[str]:
-    """Return the temporary files that a finished review left, and take them away."""
+def staying(case: Case) -> list[str]:
+    """Return the temporary files that killed processes left and that the same work done two days later does not sweep."""
     left = [p for p in case.folder.rglob(".*") if p.is_file()]
-    for path in left:
+    if left:
+        for path in left:
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 2 * 86_400))
+        read_back(case)
+    stay = [p for p in left if p.exists()]
+    for path in stay:
         path.unlink()
-    return [str(p.relative_to(case.folder)) for p in left]
+    return [str(p.relative_to(case.folder)) for p in stay]
 
 
 def stage(case: Case, right: Outcome) -> str:
@@ -325,7 +330,7 @@ def known(case: Case) -> dict[bool, Known]:
 
 
 class Result(NamedTuple):
-    """Rounds that ended as if nothing had happened, where the kills fell, temporary files left."""
+    """Rounds that ended as if nothing had happened, where the kills fell, temporary files that stay."""
 
     identical: int
     hits: Counter[str]
@@ -341,7 +346,7 @@ def rounds(case: Case, n: int, rng: random.Random) -> Result:
         hits.update(disturbed(own, number, rng, spans, right))
         finish(own)
         made = outcome(own)
-        left += swept(own)
+        left += staying(own)
         identical += made == right
         if made != right:
             print(f"round {number}: {differing(made, right)}", flush=True)
@@ -391,7 +396,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kills.") as folder:
         result = rounds(make_case(Path(folder)), arguments.n, random.Random(arguments.seed))
     print("killed", ", ".join(f"{place}: {count}" for place, count in sorted(result.hits.items())))
-    print(f"temporary files left: {len(result.left)}", *result.left[:5])
+    print(f"temporary files that stay: {len(result.left)}", *result.left[:5])
     print(f"kills: {result.identical}/{arguments.n} identical")
     return int(result.identical != arguments.n)
 

@@ -29,8 +29,5 @@ def test_twenty_kills_leave_the_ledger_of_an_undisturbed_run(told: str) -> None:
     assert hits["in the run"] >= 2 and at_ledger >= 2, f"the kills fell in one place: {told}"
 
 
-@pytest.mark.xfail(
-    reason="what a killed process wrote beside its target is not swept yet: atomic.replacing", strict=False
-)
 def test_no_temporary_file_stays(told: str) -> None:
-    assert "temporary files left: 0" in told, told
+    assert "temporary files that stay: 0" in told, told
