@@ -42,6 +42,7 @@ def changed_pair(share: float, kind: str) -> tuple[Array, Array, Array]:
     return (old + noise[0]).reshape(BANDS, -1), (after + noise[1]).reshape(BANDS, -1), label.ravel()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("method", ["ir_mad", "change_vector"])
 @pytest.mark.parametrize("kind", ["bare", "other ground", "one step"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6])
