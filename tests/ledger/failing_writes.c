@@ -1,25 +1,30 @@
 /* A disk that fills up: preloaded before the system's library, it lets k writes pass and fails all later ones with ENOSPC,
    until it is disarmed. Only calls that can need room on the disk are counted; fsync, rename and reads are left alone.
    Built and driven by test_faults.py: arm(k) makes the k-th write and all after it fail, arm(0) none; fired() tells how many
-   have failed since. */
+   have failed since. kill_at(k) ends the process with SIGKILL instead, before its k-th write. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static atomic_long passed, first, failed;
+static atomic_long passed, first, failed, last;
 
 void arm(long k) {
   atomic_store(&first, 0);
   atomic_store(&passed, 0);
   atomic_store(&failed, 0);
   atomic_store(&first, k);
+}
+
+void kill_at(long k) {
+  atomic_store(&last, k);
+  arm(k);
 }
 
 long fired(void) { return atomic_load(&failed); }
@@ -30,6 +35,7 @@ static int full(int fd) {
   long k = atomic_load(&first);
   if (k == 0 || fstat(fd, &told) != 0 || !S_ISREG(told.st_mode)) return 0;
   if (atomic_fetch_add(&passed, 1) + 1 < k) return 0;
+  if (atomic_load(&last)) raise(SIGKILL);
   atomic_fetch_add(&failed, 1);
   errno = ENOSPC;
   return 1;

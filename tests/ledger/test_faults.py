@@ -6,9 +6,12 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from ecowatch.report.published import publish
 from .story import PERIODS, batches
 
 HERE = Path(__file__)
+TWO = batches()[:2]
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +60,17 @@ def tell(function: Callable[..., dict[str, Any]], shim: str, folder: str) -> Non
 def keep(path: Path, acknowledged: list[str]) -> str:
     """The whole operation: make or open a ledger, commit two batches, close; name each batch once it is acknowledged."""
     with Ledger.writer(path) as ledger:
-        for number, batch in enumerate(batches()[:2]):
+        for number, batch in enumerate(TWO):
             ledger.commit(batch)
             acknowledged.append(str(number))
         return ledger.digest()
 
 
-def failing(library: Any, action: Callable[[], object]) -> Iterator[tuple[int, EcowatchError | None]]:
-    """Do `action` with the first write failing, then the second, and so on until none fails; yield each time."""
-    k, fired = 0, 1
-    while fired:
-        k += 1
+def failing(
+    library: Any, action: Callable[[], object], writes: Iterable[int]
+) -> Iterator[tuple[int, EcowatchError | None]]:
+    """Do `action` with each of the `writes` and all after it failing, until none fails any more; yield each time."""
+    for k in writes:
         error = None
         library.arm(ctypes.c_long(k))
         try:
@@ -76,8 +80,9 @@ def failing(library: Any, action: Callable[[], object]) -> Iterator[tuple[int, E
         finally:
             fired = library.fired()
             library.arm(ctypes.c_long(0))
-        if fired:
-            yield k, error
+        if not fired:
+            return
+        yield k, error
 
 
 def every_write(library: Any, folder: Path) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def every_write(library: Any, folder: Path) -> dict[str, Any]:
         keep(path, acknowledged)
 
     k = 0
-    for k, error in failing(library, attempt):
+    for k, error in failing(library, attempt, count(1)):
         code = error.code if error else "while closing"
         codes[code] = codes.get(code, 0) + 1
         if error is not None:
@@ -111,7 +116,7 @@ def every_write(library: Any, folder: Path) -> dict[str, Any]:
 
 def stored_periods(path: Path) -> list[str]:
     """The kinds of first events of the batches that the ledger holds, as its next reader sees it."""
-    firsts = [batch[0].event_id for batch in batches()[:2]]
+    firsts = [batch[0].event_id for batch in TWO]
     try:
         with Ledger.reader(path) as reader:
             held = {event.event_id for event in reader.events()}
@@ -126,19 +131,77 @@ def test_a_disk_full_at_every_write_leaves_a_whole_ledger(shim: Path, tmp_path: 
     assert told["codes"]["DISK_FULL"] > told["writes"] / 2, told
 
 
-def every_publishing(library: Any, folder: Path) -> dict[str, Any]:
-    """Fail the publishing of a period at some writes in turn: the former file stays, and no part of a new one."""
+def every_kill(library: Any, folder: Path) -> dict[str, Any]:
+    """Kill the operation before each of its writes in turn, each time in a process of its own."""
+    right, path = keep(folder / "right.db", []), folder / "ledger.db"
+    left = Counter[str]()
+    for k in count(1):
+        for name in folder.glob("ledger.db*"):
+            name.unlink()
+        acknowledged, code = killed_at(library, path, k)
+        if code == 0:
+            return {"writes": k - 1, "left": left}
+        assert code == -signal.SIGKILL
+        stored = len(stored_periods(path))
+        assert acknowledged <= stored <= acknowledged + 1, f"write {k}: {stored} batches of {acknowledged}"
+        left[f"{stored} of {len(TWO)} batches"] += 1
+        assert keep(path, []) == right, f"write {k}: the ledger is not what it would have been"
+        found = verify(path)
+        assert found.findings == () and found.digest == right, f"write {k}: {found.findings}"
+    raise AssertionError
+
+
+def killed_at(library: Any, path: Path, k: int) -> tuple[int, int]:
+    """Return how many batches a process acknowledged that is killed before its k-th write, and how it ended."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        library.kill_at(ctypes.c_long(k))
+        keep(path, Acknowledged(writing))
+        os._exit(0)
+    os.close(writing)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with os.fdopen(reading) as told:
+        return len(told.read()), code
+
+
+class Acknowledged(list[str]):
+    """A list that another process can read: a pipe outlives whoever wrote into it."""
+
+    def __init__(self, writing: int) -> None:
+        super().__init__()
+        self._writing = writing
+
+    def append(self, name: str) -> None:
+        os.write(self._writing, name.encode())
+
+
+@pytest.mark.slow
+def test_a_kill_before_every_write_loses_nothing(shim: Path, tmp_path: Path) -> None:
+    told = in_child("every_kill", shim, tmp_path)
+    assert told["writes"] > 60 and set(told["left"]) == {f"{n} of 2 batches" for n in range(3)}, told
+
+
+def publishing(library: Any, folder: Path) -> dict[str, Any]:
+    """Fail the publishing of a period at some of its hundreds of writes: the former file stays as it was."""
     with Ledger.writer(folder / "ledger.db") as ledger:
-        for batch in batches()[:2]:
+        for batch in TWO:
             ledger.commit(batch)
+    codes: dict[str, int] = {}
     with Ledger.reader(folder / "ledger.db") as ledger:
-        right = publish(ledger, PERIODS[0], folder / "right").sha256
-        codes: dict[str, int] = {}
-        for k, error in failing(library, lambda: publish(ledger, PERIODS[0], folder / "published")):
-            assert isinstance(error, StorageError), f"write {k}: {error!r}"
+        former = publish(ledger, PERIODS[0], folder)
+        whole = former.path.read_bytes()
+        for k, error in failing(library, lambda: publish(ledger, PERIODS[0], folder), (3**n for n in range(12))):
+            assert isinstance(error, StorageError) and former.path.name in error.where, f"write {k}: {error!r}"
+            assert former.path.read_bytes() == whole, f"write {k} touched what was published"
             codes[error.code] = codes.get(error.code, 0) + 1
-        assert publish(ledger, PERIODS[0], folder / "published").sha256 == right
-    return {"codes": codes, "left": sorted(p.name for p in folder.rglob(".*"))}
+        assert publish(ledger, PERIODS[0], folder).sha256 == former.sha256
+    return {"codes": codes}
+
+
+def test_a_disk_full_while_publishing_leaves_the_former_file(shim: Path, tmp_path: Path) -> None:
+    told = in_child("publishing", shim, tmp_path)
+    assert sum(told["codes"].values()) >= 6 and set(told["codes"]) <= {"DISK_FULL", "CANNOT_WRITE"}, told
 
 
 @pytest.fixture

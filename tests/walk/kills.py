@@ -73,6 +73,11 @@ class Case:
         return self.folder / "ledger" / "ledger.db"
 
     @property
+    def journal(self) -> Path:
+        """Is there from the first transaction on, while a ledger is open."""
+        return self.folder / "ledger" / "ledger.db-wal"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 
@@ -284,7 +289,7 @@ class Killer:
     def at_the_ledger(self, child: int) -> None:
         """Wait until the review comes to the ledger, then for a moment of what follows."""
         until = time.monotonic() + 60.0
-        while not self._case.ledger.parent.exists() and time.monotonic() < until:
+        while not self._case.journal.exists() and time.monotonic() < until:
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 return
             time.sleep(0.001)
@@ -294,7 +299,7 @@ class Killer:
 def undisturbed(case: Case) -> tuple[float, float]:
     """Return how long a review takes from its first step, and from the first sign of the ledger on."""
     started, child = time.monotonic(), forked(case)
-    while not case.ledger.parent.exists() and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+    while not case.journal.exists() and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         time.sleep(0.001)
     at_ledger = time.monotonic()
     if ended(child):
@@ -370,7 +375,7 @@ def disturbed(
     for again in range(1 + (rng.random() < 0.3)):
         start = commanded if real and not again else forked
         kill_once(case, start, killer.at_the_ledger if near else killer.anywhere)
-        places.append(stage(case, right))
+        places.append("for a second time" if again else stage(case, right))
     return places
 
 
@@ -396,7 +401,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kills.") as folder:
         result = rounds(make_case(Path(folder)), arguments.n, random.Random(arguments.seed))
     print("killed", ", ".join(f"{place}: {count}" for place, count in sorted(result.hits.items())))
-    print(f"temporary files that stay: {len(result.left)}", *result.left[:5])
+    print(f"temporary files that stay: {len(result.left)}", *result.left)
     print(f"kills: {result.identical}/{arguments.n} identical")
     return int(result.identical != arguments.n)
 
