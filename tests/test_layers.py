@@ -45,8 +45,8 @@ SIDEWAYS = {
 }
 CONFINED = {
     "rasterio": {"raster"},
-    "distributed": {"review/run.py"},
-    "dask": {"review/run.py"},
+    "distributed": {"review/engine.py"},
+    "dask": {"review/engine.py"},
     "geopandas": {"patches", "areas", "ledger", "review", "report"},
     "typer": {"cli"},
     "pydantic": {"settings"},

@@ -5,7 +5,8 @@ from .pair import Comparison, joined
 from .plan import Plan, PlannedTask, expected_minutes, make_plan, planned_tasks, write_plan
 from .record import software_versions
 from .result import AreaResult, Coverage, Surroundings
-from .run import RunResult, TaskResult, run_review
+from .run import RunResult, run_review
+from .stages import TaskResult
 from .tile import Task, TileResult, process
 from .whole import review_whole
 
