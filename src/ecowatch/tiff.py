@@ -9,9 +9,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol
+
+import numpy as np
 
 from .errors import IntakeError
+
+Array = np.ndarray[Any, Any]
 
 MAX_PIXELS_A_SIDE = 200_000
 MAX_BANDS = 1024
@@ -40,13 +44,27 @@ _INTEGER_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _BANDS, _ROWS_PER_STRIP = 256, 257, 258, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
+_COMPRESSION, _FILL_ORDER, _PLANAR, _PREDICTOR, _SAMPLE_FORMAT = 259, 266, 284, 317, 339
+_CODECS = {1: "none", 8: "deflate", 32946: "deflate", 50000: "zstd"}
+
+
+class Seekable(Protocol):
+    """What can be read from any offset: an open file, or an object of a store."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset from the beginning."""
+        ...
+
+    def read(self, count: int, /) -> bytes:
+        """Read bytes; fewer at the end."""
+        ...
 
 
 @dataclass(frozen=True)
 class _Directory:
     """The first image directory: byte order, BigTIFF or not, and the raw entries by tag."""
 
-    stream: BinaryIO
+    stream: Seekable
     order: str
     big: bool
     tags: dict[int, tuple[int, int, bytes]]
@@ -84,23 +102,43 @@ def check_tiff(path: Path) -> None:
     IntakeError
         ``RASTER_STRUCTURE``, ``RASTER_TOO_LARGE`` or ``RASTER_TRUNCATED``.
     """
+    with path.open("rb") as stream:
+        check_tiff_stream(stream, path, path.stat().st_size)
+
+
+def check_tiff_stream(stream: Seekable, path: object, size_bytes: int) -> None:
+    """Check a TIFF that is read through a stream, as `check_tiff` does.
+
+    Parameters
+    ----------
+    stream
+        Can be sought from the beginning.
+    path
+        Name for messages.
+    size_bytes
+        Bytes there are in all.
+
+    Raises
+    ------
+    IntakeError
+        As `check_tiff`.
+    """
     try:
-        with path.open("rb") as stream:
-            directory = _read_directory(stream)
-            too_large = _excess(directory)
-            tiled = _TILE_OFFSETS in directory.tags
-            offsets = directory.values(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
-            counts = directory.values(_TILE_COUNTS if tiled else _STRIP_COUNTS)
+        directory = _read_directory(stream)
+        too_large = _excess(directory)
+        tiled = _TILE_OFFSETS in directory.tags
+        offsets = directory.values(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
+        counts = directory.values(_TILE_COUNTS if tiled else _STRIP_COUNTS)
     except (struct.error, KeyError, ValueError, IndexError, OverflowError) as error:
         raise IntakeError(
             "RASTER_STRUCTURE", path, f"its TIFF directory cannot be read ({error})", "fetch it again"
         ) from error
     if too_large:
         raise IntakeError("RASTER_TOO_LARGE", path, too_large, "cut the image into smaller files")
-    _check_blocks(path, offsets, counts)
+    _check_blocks(path, size_bytes, offsets, counts)
 
 
-def _read_directory(stream: BinaryIO) -> _Directory:
+def _read_directory(stream: Seekable) -> _Directory:
     head = stream.read(16)
     order = "<" if head[:2] == b"II" else ">"
     big = struct.unpack(order + "H", head[2:4])[0] == 43
@@ -128,8 +166,7 @@ def _excess(directory: _Directory) -> str | None:
     return None
 
 
-def _check_blocks(path: Path, offsets: tuple[int, ...], counts: tuple[int, ...]) -> None:
-    size = path.stat().st_size
+def _check_blocks(path: object, size: int, offsets: tuple[int, ...], counts: tuple[int, ...]) -> None:
     if len(offsets) != len(counts):
         raise IntakeError("RASTER_STRUCTURE", path, "block offsets and lengths differ in number", "fetch it again")
     beyond = sum(1 for o, c in zip(offsets, counts, strict=True) if o + c > size)
@@ -140,3 +177,74 @@ def _check_blocks(path: Path, offsets: tuple[int, ...], counts: tuple[int, ...])
             f"{beyond} of {len(offsets)} blocks lie beyond its {size} bytes",
             "the download was cut off; fetch it again",
         )
+
+
+@dataclass(frozen=True)
+class TileIndex:
+    """Where the tiles of a plainly coded TIFF lie: whole unsigned or signed integers, no colour transform, no subsampling.
+
+    Parameters
+    ----------
+    shape, tile
+        Rows and columns of the image, and of one tile.
+    bands
+        Bands of the image.
+    interleaved
+        Whether a tile holds all bands, pixel by pixel; else one band each.
+    codec
+        ``none``, ``deflate`` or ``zstd``.
+    differenced
+        Whether rows are kept as differences (predictor 2).
+    dtype
+        NumPy name of the numbers.
+    offsets, lengths
+        int64, ``(band planes, tile row, tile column)``: where each tile begins and how many bytes it takes; length 0 where
+        the file leaves it out.
+    """
+
+    shape: tuple[int, int]
+    tile: tuple[int, int]
+    bands: int
+    interleaved: bool
+    codec: str
+    differenced: bool
+    dtype: str
+    offsets: Array
+    lengths: Array
+
+
+def read_tile_index(path: Path) -> TileIndex | None:
+    """Return the tiles of a TIFF that is coded plainly, None where it is anything else.
+
+    Parameters
+    ----------
+    path
+        A file that `check_tiff` let pass.
+    """
+    try:
+        with path.open("rb") as stream:
+            directory = _read_directory(stream)
+            return _tile_index(directory) if _TILE_OFFSETS in directory.tags else None
+    except (struct.error, KeyError, ValueError, IndexError, OverflowError, OSError):
+        # Whatever is odd about it, another reader will say.
+        return None
+
+
+def _tile_index(directory: _Directory) -> TileIndex | None:
+    bands = directory.number(_BANDS, 1)
+    bits, kinds = set(directory.values(_BITS)), {1}
+    if _SAMPLE_FORMAT in directory.tags:
+        kinds = set(directory.values(_SAMPLE_FORMAT))
+    codec, predictor = _CODECS.get(directory.number(_COMPRESSION, 1)), directory.number(_PREDICTOR, 1)
+    plain = bits in ({8}, {16}) and kinds in ({1}, {2}) and directory.order == "<"
+    if not plain or codec is None or predictor not in (1, 2) or directory.number(_FILL_ORDER, 1) != 1:
+        return None
+    interleaved = bands == 1 or directory.number(_PLANAR, 1) == 1
+    shape = directory.number(_HEIGHT), directory.number(_WIDTH)
+    tile = directory.number(_TILE_HEIGHT), directory.number(_TILE_WIDTH)
+    grid = (1 if interleaved else bands, -(-shape[0] // tile[0]), -(-shape[1] // tile[1]))
+    offsets, lengths = (
+        np.array(directory.values(tag), np.int64).reshape(grid) for tag in (_TILE_OFFSETS, _TILE_COUNTS)
+    )
+    dtype = f"{'u' if kinds == {1} else ''}int{bits.pop()}"
+    return TileIndex(shape, tile, bands, interleaved, codec, predictor == 2, dtype, offsets, lengths)

@@ -15,7 +15,8 @@ from rasterio.windows import Window as RasterWindow
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window
 from .files import gdal_env, open_checked, reason_of
-from .read import GridReader, Layer, Pixels, footprint_mask, same_file, whole_numbers, window_over
+from .layer import Layer, Pixels, footprint_mask, same_file, whole_numbers, window_over
+from .read import GridReader
 
 Array = np.ndarray[Any, Any]
 
@@ -120,7 +121,7 @@ def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
     """Every `step`-th pixel of `window`, ``(band, row, col)``, from overviews or from one pass over the strips."""
     layer, indexes = group[0], [g.index for g in group]
     try:
-        with open_checked(layer.path, layer.driver) as dataset:
+        with open_checked(layer.path, layer.driver, layer.digest) as dataset:
             if dataset.overviews(layer.index):
                 place = RasterWindow(window.col0, window.row0, *window.shape[::-1])
                 shape = tuple(max(1, side // step) for side in window.shape)
