@@ -11,6 +11,8 @@ from ecowatch.detect import (
     METHODS,
     LinearScore,
     Margins,
+    bitemporal,
+    block,
     detect_block,
     fit_change_vector,
     fit_ir_mad,
@@ -283,7 +285,9 @@ def test_blocks_with_margin_equal_the_whole() -> None:
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("name", ["score_block", "forgive_edges", "flagged_runs", "unseen_runs", "weighted_moments"])
+@pytest.mark.parametrize(
+    "name", ["score_block", "forgive_edges", "count_runs", "flagged_runs", "unseen_runs", "weighted_moments"]
+)
 def test_each_kernel_equals_its_python(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, after, fitted = random_block(3, (20, 40))
     weights = fitted.for_numbers(((1e-4, 0.0),) * 3, ((1e-4, 0.0),) * 3)
@@ -300,7 +304,8 @@ def test_each_kernel_equals_its_python(name: str, monkeypatch: pytest.MonkeyPatc
 
     compiled = outcome()
     monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
-    if hasattr(__import__("ecowatch.detect.bitemporal", fromlist=["x"]), name):
-        monkeypatch.setattr(f"ecowatch.detect.bitemporal.{name}", getattr(kernels, name))
+    for user in (bitemporal, block):
+        if hasattr(user, name):
+            monkeypatch.setattr(user, name, getattr(kernels, name))
     for one, other in zip(compiled, outcome(), strict=True):
         assert np.allclose(one, other, rtol=1e-5)

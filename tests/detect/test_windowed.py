@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ecowatch.codes import State
-from ecowatch.detect import WINDOWED, flag_scores, joined_score, runs_of
+from ecowatch.detect import WINDOWED, block_runs, flag_scores, joined_score
 from ecowatch.settings import Detect
 from ecowatch.settings.detect import WINDOWED_SECTIONS
 
@@ -22,7 +22,7 @@ def test_runs_carry_deviations_and_band_sums() -> None:
     score = np.array([[1.5, 4.0, 9.0, 6.0], [0, 0, 0, 0]], np.float32)
     before = np.arange(8, dtype=np.int16).reshape(1, 2, 4) - 3
     after = before * 2
-    made = runs_of(score, state, before, after, row0=512, col0=1024)
+    made = block_runs(np.square(score), state, before, after, row0=512, col0=1024)
     assert made.runs.tolist() == [[512, 1024, 1026], [512, 1027, 1028]]
     # strong pixels, sum and maximum of 100 x deviation, sums of the numbers
     assert made.sums.tolist() == [[1, 550, 400, -5, -10], [1, 600, 600, 0, 0]]

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ecowatch.codes import PseudoChange, Stage, State
 from ecowatch.detect.stage import TimeFacts
-from ecowatch.patches.second_look import Candidate, Look, facts_of
+from ecowatch.patches.second_look import Candidate, Facts, Look
 from ecowatch.patches.suppress import RULES, judge
 from ecowatch.settings import Suppress
 from ecowatch.simulate.changes import SPECTRA
@@ -297,7 +297,7 @@ def test_thin_road_is_no_edge() -> None:
     road = (ROWS == 30) & (COLS > 5) & (COLS < 55)
     c = candidate(before, put(before, road, "road"), road, elongation=50.0, shift_px=0.3)
     assert reason(c) is None
-    assert facts_of(c, slack_px=0.25, alike=0.04, gap_px=4, saturated=0.995).explained < 0.3
+    assert Facts(c, slack_px=0.25, alike=0.04, gap_px=4, saturated=0.995).explained < 0.3
 
 
 # --- few bands, refusals, repetition --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from ecowatch.codes import State
 from ecowatch.prepare import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state, texture_features
-from ecowatch.prepare._kernels import clear_fill, erode
+from ecowatch.prepare._kernels import clear_fill, trim_edges
 
 U, M, N = State.USABLE, State.MASKED, State.NO_DATA
 
@@ -69,28 +69,30 @@ def test_radius_zero_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("radius", [1, 2, 3])
-def test_erosion_equals_the_definition(radius: int) -> None:
+def test_edges_off_equals_the_definition(radius: int) -> None:
     rng = np.random.default_rng(radius)
-    usable = (rng.random((30, 25)) > 0.04).astype(np.uint8)
-    out = np.empty((30 - 2 * radius, 25 - 2 * radius), np.uint8)
-    erode(usable, radius, np.empty((30, out.shape[1]), np.uint8), out)
+    state = rng.choice([U, M, N], (30, 25), p=[0.94, 0.04, 0.02]).astype(np.uint8)
+    before = state.copy()
+    out = edges_off(state, radius_px=radius)
+    assert (state == before).all()
     for r, c in np.ndindex(out.shape):
-        assert out[r, c] == usable[r : r + 2 * radius + 1, c : c + 2 * radius + 1].all()
+        square, own = state[r : r + 2 * radius + 1, c : c + 2 * radius + 1], state[r + radius, c + radius]
+        expected = own if own != U or (square == U).all() else N if (square == N).any() else M
+        assert out[r, c] == expected
 
 
 @pytest.mark.compiled
 def test_compiled_kernels_equal_their_python() -> None:
     rng = np.random.default_rng(0)
-    usable = (rng.random((40, 40)) > 0.1).astype(np.uint8)
+    state = rng.choice([U, M, N], (40, 40), p=[0.9, 0.05, 0.05]).astype(np.uint8)
     values = rng.integers(0, 4, (3, 40, 40)).astype(np.uint16)
-    for kernel in (erode, erode.py_func):
-        out = np.empty((36, 36), np.uint8)
-        kernel(usable, 2, np.empty((40, 36), np.uint8), out)
-        other = usable.copy()
-        (clear_fill if kernel is erode else clear_fill.py_func)(values, 0.0, other)
-        if kernel is erode:
-            first = out, other
-    assert (first[0] == out).all() and (first[1] == other).all()
+    results = []
+    for trim, clear in ((trim_edges, clear_fill), (trim_edges.py_func, clear_fill.py_func)):
+        out, other = np.empty((36, 36), np.uint8), state.copy()
+        trim(state, 2, np.empty((40, 36), np.uint8), out)
+        clear(values, 0.0, other)
+        results.append((out, other))
+    assert (results[0][0] == results[1][0]).all() and (results[0][1] == results[1][1]).all()
 
 
 def test_two_dates_join_to_the_worse() -> None:

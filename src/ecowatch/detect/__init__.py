@@ -2,7 +2,6 @@
 
 from .bitemporal import (
     METHODS,
-    BlockResult,
     LinearScore,
     Margins,
     detect_block,
@@ -10,13 +9,13 @@ from .bitemporal import (
     fit_ir_mad,
     sample_score,
 )
-from .block import PairBlock
+from .block import BlockResult, PairBlock, block_runs
 from .decide import Thresholds, fit_thresholds
 from .fusion import joined_score
 from .history import Earlier
 from .stage import TimeFacts, TimeNumbers, time_of_patch
 from .water import WaterTurn, fit_water_turn, flag_water_turns
-from .windowed import WINDOWED, Windowed, flag_scores, runs_of
+from .windowed import WINDOWED, Windowed, flag_scores
 
 __all__ = [
     "METHODS",
@@ -31,6 +30,7 @@ __all__ = [
     "TimeNumbers",
     "WaterTurn",
     "Windowed",
+    "block_runs",
     "detect_block",
     "fit_change_vector",
     "fit_ir_mad",
@@ -39,7 +39,6 @@ __all__ = [
     "flag_scores",
     "flag_water_turns",
     "joined_score",
-    "runs_of",
     "sample_score",
     "time_of_patch",
 ]

@@ -205,24 +205,46 @@ def forgive_edges(
 
 
 @nb.njit(nogil=True, cache=True)
-def count_runs(state: Array, low: int, high: int) -> int:
-    """Return the number of runs of pixels with ``low <= state <= high``, equal states within [2, 3]."""
+def count_runs(state: Array, rows_with: Array) -> tuple[int, int]:
+    """Return the number of flagged runs (WEAK 4 and STRONG 5 together) and of unseen runs (MASKED 2, NO_DATA 3, apart).
+
+    `rows_with` (uint8, row) is filled with 1 where a row holds flagged pixels, 2 unseen ones, 3 both: most rows hold none,
+    and the question is asked of whole rows at once.
+    """
     rows, cols = state.shape
-    n = 0
+    flagged = unseen = 0
     for y in range(rows):
+        row = state[y]
+        above, between = 0, 0
+        for x in range(cols):
+            above |= row[x] >> 2
+            # 2 and 3 alone have the second bit: OUTSIDE is 0, USABLE 1, WEAK 4, STRONG 5.
+            between |= row[x] & 2
+        rows_with[y] = (1 if above else 0) | (2 if between else 0)
+        if rows_with[y] == 0:
+            continue
         last = 0
         for x in range(cols):
-            v = state[y, x]
-            kind = 0 if v < low or v > high else (v if high <= 3 else 1)
-            if kind != 0 and kind != last:
-                n += 1
-            last = kind
-    return n
+            v = row[x]
+            if v >= 4 and last < 4:
+                flagged += 1
+            if (v == 2 or v == 3) and v != last:
+                unseen += 1
+            last = v
+    return flagged, unseen
 
 
 @nb.njit(nogil=True, cache=True)
 def flagged_runs(
-    state: Array, score: Array, before: Array, after: Array, row0: int, col0: int, runs: Array, sums: Array
+    state: Array,
+    score: Array,
+    before: Array,
+    after: Array,
+    rows_with: Array,
+    row0: int,
+    col0: int,
+    runs: Array,
+    sums: Array,
 ) -> None:
     """Fill `runs` (row, first col, last col + 1) of WEAK and STRONG pixels and their exact integer `sums`.
 
@@ -232,6 +254,8 @@ def flagged_runs(
     bands = before.shape[0]
     n = 0
     for y in range(rows):
+        if rows_with[y] & 1 == 0:
+            continue
         x = 0
         while x < cols:
             if state[y, x] < 4:
@@ -254,11 +278,13 @@ def flagged_runs(
 
 
 @nb.njit(nogil=True, cache=True)
-def unseen_runs(state: Array, row0: int, col0: int, runs: Array) -> None:
+def unseen_runs(state: Array, rows_with: Array, row0: int, col0: int, runs: Array) -> None:
     """Fill `runs` (row, first col, last col + 1, state) of MASKED (2) and NO_DATA (3) pixels."""
     rows, cols = state.shape
     n = 0
     for y in range(rows):
+        if rows_with[y] & 2 == 0:
+            continue
         x = 0
         while x < cols:
             v = state[y, x]

@@ -17,7 +17,8 @@ from scipy.stats import chi2
 
 from ..codes import State
 from ..errors import PairError
-from ._kernels import count_runs, flagged_runs, forgive_edges, score_block, unseen_runs, weighted_moments
+from ._kernels import forgive_edges, score_block, weighted_moments
+from .block import BlockResult, block_runs
 from .stable import stable_ground
 
 Array = np.ndarray[Any, Any]
@@ -259,25 +260,6 @@ class Margins(NamedTuple):
     right: int
 
 
-@dataclass(frozen=True)
-class BlockResult:
-    """What one block leaves behind: run-lengths and exact sums, no raster.
-
-    Parameters
-    ----------
-    runs
-        int32 ``(n, 3)``: row, first column, last column + 1 of flagged pixels, on the area's grid.
-    sums
-        int64 ``(n, 3 + 2·bands)``: strong pixels, Σ and max of 100·√score, Σ before and Σ after per band.
-    unseen
-        int32 ``(m, 4)``: row, first column, last column + 1, state (MASKED or NO_DATA).
-    """
-
-    runs: Array
-    sums: Array
-    unseen: Array
-
-
 def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pixels meet
     before: Array,
     after: Array,
@@ -348,13 +330,7 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
         forgive_edges(*seen, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, *pads, state)
     if further is not None:
         further(before, after, state)
-    flagged, unseen = count_runs(state, 4, 5), count_runs(state, 2, 3)
-    runs = np.zeros((flagged, 3), np.int32)
-    sums = np.zeros((flagged, 3 + 2 * before.shape[0]), np.int64)
-    flagged_runs(state, score, before, after, row0, col0, runs, sums)
-    gaps = np.zeros((unseen, 4), np.int32)
-    unseen_runs(state, row0, col0, gaps)
-    return BlockResult(runs, sums, gaps), score
+    return block_runs(score, state, before, after, row0=row0, col0=col0), score
 
 
 def _strong_margins(state: Array, px: int) -> Margins:

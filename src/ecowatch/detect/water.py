@@ -6,6 +6,7 @@ that a score finds them alike in nothing, a place that turned from one into the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ def _sides(
     below, above = np.ones(numbers.shape[1:], bool), np.ones(numbers.shape[1:], bool)
     for band, low, high in zip(bands, wet, dry, strict=True):
         scale, offset = radiometry[band]
-        # Levels as the files' numbers: whole numbers are compared, nothing is converted.
-        below &= numbers[band] < (low - offset) / scale
-        above &= numbers[band] > (high - offset) / scale
+        # Levels as whole numbers of the file: what is compared is not converted.
+        below &= numbers[band] < math.ceil((low - offset) / scale)
+        above &= numbers[band] > math.floor((high - offset) / scale)
     return below, above

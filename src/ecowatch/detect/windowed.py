@@ -10,8 +10,6 @@ import numpy as np
 
 from ..codes import State
 from . import learned, objects, rgb, sar
-from ._kernels import count_runs, flagged_runs, unseen_runs
-from .bitemporal import BlockResult
 
 Array = np.ndarray[Any, Any]
 
@@ -85,26 +83,3 @@ def flag_scores(score: Array, state: Array, *, weak_sigma: float, strong_sigma: 
     usable = state == State.USABLE
     state[usable & (score > weak_sigma)] = State.WEAK
     state[usable & (score > strong_sigma)] = State.STRONG
-
-
-def runs_of(score: Array, state: Array, before: Array, after: Array, *, row0: int, col0: int) -> BlockResult:
-    """Return flagged and unseen runs of a block whose state is decided.
-
-    Parameters
-    ----------
-    score
-        float32, ``(row, col)``, deviations above no change.
-    state
-        uint8 of `State`.
-    before, after
-        Integer, ``(band, row, col)``, summed over each run.
-    row0, col0
-        Place of the block on the area's grid.
-    """
-    runs = np.zeros((count_runs(state, 4, 5), 3), np.int32)
-    sums = np.zeros((len(runs), 3 + 2 * before.shape[0]), np.int64)
-    # The kernel keeps the root of a sum of squares; a deviation is that root already.
-    flagged_runs(state, np.square(score), before, after, row0, col0, runs, sums)
-    gaps = np.zeros((count_runs(state, 2, 3), 4), np.int32)
-    unseen_runs(state, row0, col0, gaps)
-    return BlockResult(runs, sums, gaps)

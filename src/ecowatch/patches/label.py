@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,15 +97,14 @@ def patches_from_runs(runs: Array, sums: Array, *, min_strong_px: int, min_px: i
     group = connected(runs)
     by_group = np.argsort(group, kind="stable")
     bounds = np.flatnonzero(np.diff(group[by_group], prepend=-1, append=-1))
-    kept = []
-    for first, last in pairwise(bounds):
-        rows = by_group[first:last]
-        total = sums[rows].sum(axis=0)
-        total[2] = sums[rows, 2].max()
-        patch = PixelPatch(runs[rows], total)
-        if total[0] >= min_strong_px and patch.pixels >= min_px:
-            kept.append(patch)
-    return kept
+    if not len(runs):
+        return []
+    starts, sums, runs = bounds[:-1], sums[by_group], runs[by_group]
+    totals = np.add.reduceat(sums, starts, axis=0)
+    totals[:, 2] = np.maximum.reduceat(sums[:, 2], starts)
+    pixels = np.add.reduceat((runs[:, 2] - runs[:, 1]).astype(np.int64), starts)
+    kept = np.flatnonzero((totals[:, 0] >= min_strong_px) & (pixels >= min_px))
+    return [PixelPatch(runs[bounds[i] : bounds[i + 1]], totals[i]) for i in kept]
 
 
 def polygon_of(patch: PixelPatch, grid: Grid, *, max_hole_m2: float) -> BaseGeometry:
@@ -191,12 +189,17 @@ def _simple_rings(ring: Array) -> Iterator[Array]:
 def _assembled(shells: list[Array], holes: list[Array]) -> BaseGeometry:
     if len(shells) == 1:
         return _valid(Polygon(shells[0], holes))
-    polygons = [Polygon(shell) for shell in shells]
+    polygons = shapely.polygons([shapely.linearrings(shell) for shell in shells])
     inner: list[list[Array]] = [[] for _ in shells]
-    for hole in holes:
-        point = Polygon(hole).buffer(0).representative_point()
-        around = [i for i, polygon in enumerate(polygons) if polygon.contains(point)]
-        inner[min(around, key=lambda i: polygons[i].area)].append(hole)
+    if holes:
+        areas, innermost = shapely.area(polygons), np.zeros(len(holes), int)
+        # Where several shells hold a hole, it belongs to the innermost.
+        points = shapely.point_on_surface(shapely.polygons([shapely.linearrings(hole) for hole in holes]))
+        found, around = shapely.STRtree(polygons).query(points, predicate="within")
+        for number in np.lexsort((-areas[around], found)):
+            innermost[found[number]] = around[number]
+        for hole, shell in zip(holes, innermost, strict=True):
+            inner[shell].append(hole)
     parts = [Polygon(shell, rings) for shell, rings in zip(shells, inner, strict=True)]
     return _valid(MultiPolygon(parts))
 
@@ -239,4 +242,5 @@ def outline_of_runs(runs: Array, grid: Grid) -> BaseGeometry:
     order = np.lexsort((runs[:, 1], runs[:, 0]))
     patches = patches_from_runs(runs[order, :3], np.zeros((len(runs), 3), np.int64), min_strong_px=0, min_px=0)
     polygons = [polygon_of(patch, grid, max_hole_m2=0.0) for patch in patches]
-    return shapely.union_all(polygons) if polygons else MultiPolygon()
+    # Groups of runs never touch: their outlines stand side by side as they are.
+    return MultiPolygon([part for polygon in polygons for part in shapely.get_parts(polygon)])

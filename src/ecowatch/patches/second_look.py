@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,73 +83,8 @@ class Candidate:
     calibrated: bool = True
 
 
-@dataclass(frozen=True)
 class Facts:
-    """What was measured on a candidate.
-
-    Parameters
-    ----------
-    before, after, earlier, later
-        Mean spectrum of the patch on each date that shows at least half of it, by role.
-    ground_before, ground_after
-        Median spectrum of the ground around it.
-    alike_px, alike_before, alike_after
-        Ground around that looked like the patch before: pixels, and median spectra (empty where there are too few).
-    texture_kept
-        Correlation of the brightness detail of both dates inside, −1…1.
-    texture_gain
-        Spread of brightness inside after over before, each without the noise of its smallest detail.
-    offset_noise
-        Spread of the change inside over its size: 0 is one constant offset.
-    sharpness
-        Step of the change at the rim over its full height: about 0.6 for an object, near 0 for what fades out.
-    width_px, length_px, bend_px
-        Greatest width, extent along the main axis, and root mean square distance from that axis.
-    axis_deg
-        Direction of the main axis off the nearest row, column or diagonal, 0–22.5.
-    explained
-        Part of the change that a displacement of at most the residual explains, 0–1; None for wider patches.
-    masked_before, masked_after
-        Share of the window that this date hides under cloud or shadow.
-    along_gap
-        Share of the patch near a pixel for which one date has no data.
-    saturated_before, saturated_after
-        Share of the patch with at least two bands (or the only one) at the top.
-    shore_share
-        Share of its rim that is water in both dates.
-    bright_beside
-        Share of its rim that is brighter than the ground around in both dates.
-    """
-
-    before: Spectrum
-    after: Spectrum
-    earlier: tuple[Spectrum, ...]
-    later: tuple[Spectrum, ...]
-    ground_before: Spectrum
-    ground_after: Spectrum
-    alike_px: int
-    alike_before: Spectrum
-    alike_after: Spectrum
-    texture_kept: float | None
-    texture_gain: float | None
-    offset_noise: float
-    sharpness: float | None
-    width_px: float
-    length_px: float
-    bend_px: float
-    axis_deg: float
-    explained: float | None
-    masked_before: float
-    masked_after: float
-    along_gap: float
-    saturated_before: float
-    saturated_after: float
-    shore_share: float
-    bright_beside: float
-
-
-def facts_of(candidate: Candidate, *, slack_px: float, alike: float, gap_px: int, saturated: float) -> Facts:
-    """Measure a candidate.
+    """What can be measured on a candidate; each fact is measured when it is first asked for, since most rules ask for few.
 
     Parameters
     ----------
@@ -168,48 +104,159 @@ def facts_of(candidate: Candidate, *, slack_px: float, alike: float, gap_px: int
     ValueError
         Where the arrays do not belong together or no pixel of the patch is usable in both dates.
     """
-    c = candidate
-    usable = _usable(c)
-    core = c.inside & usable
-    if not core.any():
-        raise ValueError("no pixel of the candidate is usable in both dates")
-    outside_px = ndimage.distance_transform_edt(~c.inside)
-    ground = usable & (outside_px > _APART_PX)
-    before, after = _mean(c, c.before, core), _mean(c, c.after, core)
-    like = ground & (np.abs(c.before.values - _column(before, c.roles)).max(axis=0) <= alike)
-    enough = int(like.sum()) >= _MIN_GROUND_PX
-    delta = _levelled_change(c, ground)
-    kept, gain = _texture(c, core)
-    length, bend, axis = _line(c.inside)
-    width = 2 * float(ndimage.distance_transform_edt(np.pad(c.inside, 1)).max()) - 1
-    shore, beside = _rim(c, usable & ~c.inside & (outside_px <= _APART_PX), ground)
-    return Facts(
-        before=before,
-        after=after,
-        earlier=_spectra(c, c.earlier),
-        later=_spectra(c, c.later),
-        ground_before=_middle(c, c.before, ground),
-        ground_after=_middle(c, c.after, ground),
-        alike_px=int(like.sum()),
-        alike_before=_middle(c, c.before, like) if enough else {},
-        alike_after=_middle(c, c.after, like) if enough else {},
-        texture_kept=kept,
-        texture_gain=gain,
-        offset_noise=_offset_noise(c, core),
-        sharpness=_sharpness(delta, core, ground, outside_px, usable),
-        width_px=width,
-        length_px=length,
-        bend_px=bend,
-        axis_deg=axis,
-        explained=_explained(c, core, ground, slack_px, width),
-        masked_before=float((c.before.state == State.MASKED).mean()),
-        masked_after=float((c.after.state == State.MASKED).mean()),
-        along_gap=_along_gap(c, gap_px),
-        saturated_before=_saturated(c.before, core, saturated),
-        saturated_after=_saturated(c.after, core, saturated),
-        shore_share=shore,
-        bright_beside=beside,
-    )
+
+    def __init__(self, candidate: Candidate, *, slack_px: float, alike: float, gap_px: int, saturated: float) -> None:
+        self._c = candidate
+        self._slack_px, self._alike_limit, self._gap_px, self._top = slack_px, alike, gap_px, saturated
+        self._usable = _usable(candidate)
+        self._core = candidate.inside & self._usable
+        if not self._core.any():
+            raise ValueError("no pixel of the candidate is usable in both dates")
+
+    @cached_property
+    def _outside_px(self) -> Array:
+        distance: Array = ndimage.distance_transform_edt(~self._c.inside)
+        return distance
+
+    @cached_property
+    def _ground(self) -> Array:
+        ground: Array = self._usable & (self._outside_px > _APART_PX)
+        return ground
+
+    @cached_property
+    def before(self) -> Spectrum:
+        """Mean spectrum of the patch on the before date, by role."""
+        return _mean(self._c, self._c.before, self._core)
+
+    @cached_property
+    def after(self) -> Spectrum:
+        """Mean spectrum of the patch on the after date, by role."""
+        return _mean(self._c, self._c.after, self._core)
+
+    @cached_property
+    def earlier(self) -> tuple[Spectrum, ...]:
+        """Mean spectra of the earlier dates that show at least half of the patch."""
+        return _spectra(self._c, self._c.earlier)
+
+    @cached_property
+    def later(self) -> tuple[Spectrum, ...]:
+        """Mean spectra of the later dates that show at least half of the patch."""
+        return _spectra(self._c, self._c.later)
+
+    @cached_property
+    def _like(self) -> Array:
+        near = np.abs(self._c.before.values - _column(self.before, self._c.roles)).max(axis=0) <= self._alike_limit
+        like: Array = self._ground & near
+        return like
+
+    @cached_property
+    def alike_px(self) -> int:
+        """Pixels of the ground around that looked like the patch before."""
+        return int(self._like.sum())
+
+    @cached_property
+    def alike_before(self) -> Spectrum:
+        """Median spectrum of that ground on the before date; empty where there is too little of it."""
+        return _middle(self._c, self._c.before, self._like) if self.alike_px >= _MIN_GROUND_PX else {}
+
+    @cached_property
+    def alike_after(self) -> Spectrum:
+        """Median spectrum of that ground on the after date; empty where there is too little of it."""
+        return _middle(self._c, self._c.after, self._like) if self.alike_px >= _MIN_GROUND_PX else {}
+
+    @cached_property
+    def _texture(self) -> tuple[float | None, float | None]:
+        return _texture(self._c, self._core)
+
+    @property
+    def texture_kept(self) -> float | None:
+        """Correlation of the brightness detail of both dates inside, −1…1."""
+        return self._texture[0]
+
+    @property
+    def texture_gain(self) -> float | None:
+        """Spread of brightness inside after over before, each without the noise of its smallest detail."""
+        return self._texture[1]
+
+    @cached_property
+    def offset_noise(self) -> float:
+        """Spread of the change inside over its size: 0 is one constant offset."""
+        return _offset_noise(self._c, self._core)
+
+    @cached_property
+    def sharpness(self) -> float | None:
+        """Step of the change at the rim over its full height: about 0.6 for an object, near 0 for what fades out."""
+        delta = _levelled_change(self._c, self._ground)
+        return _sharpness(delta, self._core, self._ground, self._outside_px, self._usable)
+
+    @cached_property
+    def width_px(self) -> float:
+        """Greatest width."""
+        return 2 * float(ndimage.distance_transform_edt(np.pad(self._c.inside, 1)).max()) - 1
+
+    @cached_property
+    def _line(self) -> tuple[float, float, float]:
+        return _line(self._c.inside)
+
+    @property
+    def length_px(self) -> float:
+        """Extent along the main axis."""
+        return self._line[0]
+
+    @property
+    def bend_px(self) -> float:
+        """Root mean square distance from the main axis."""
+        return self._line[1]
+
+    @property
+    def axis_deg(self) -> float:
+        """Direction of the main axis off the nearest row, column or diagonal, 0–22.5."""
+        return self._line[2]
+
+    @cached_property
+    def explained(self) -> float | None:
+        """Part of the change that a displacement of at most the residual explains, 0–1; None for wider patches."""
+        return _explained(self._c, self._core, self._ground, self._slack_px, self.width_px)
+
+    @cached_property
+    def masked_before(self) -> float:
+        """Share of the window that the before date hides under cloud or shadow."""
+        return float((self._c.before.state == State.MASKED).mean())
+
+    @cached_property
+    def masked_after(self) -> float:
+        """Share of the window that the after date hides under cloud or shadow."""
+        return float((self._c.after.state == State.MASKED).mean())
+
+    @cached_property
+    def along_gap(self) -> float:
+        """Share of the patch near a pixel for which one date has no data."""
+        return _along_gap(self._c, self._gap_px)
+
+    @cached_property
+    def saturated_before(self) -> float:
+        """Share of the patch with at least two bands (or the only one) at the top on the before date."""
+        return _saturated(self._c.before, self._core, self._top)
+
+    @cached_property
+    def saturated_after(self) -> float:
+        """Share of the patch with at least two bands (or the only one) at the top on the after date."""
+        return _saturated(self._c.after, self._core, self._top)
+
+    @cached_property
+    def _rim(self) -> tuple[float, float]:
+        rim = self._usable & ~self._c.inside & (self._outside_px <= _APART_PX)
+        return _rim(self._c, rim, self._ground)
+
+    @property
+    def shore_share(self) -> float:
+        """Share of its rim that is water in both dates."""
+        return self._rim[0]
+
+    @property
+    def bright_beside(self) -> float:
+        """Share of its rim that is brighter than the ground around in both dates."""
+        return self._rim[1]
 
 
 def water_index(values: Array, roles: Sequence[str]) -> Array | None:

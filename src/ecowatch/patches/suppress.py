@@ -16,7 +16,7 @@ from ..codes import PseudoChange, Stage
 from ..detect.stage import TimeFacts, stage_of
 from ..prepare import brightness, ndvi
 from ..settings import Suppress
-from .second_look import Candidate, Facts, Spectrum, facts_of, ndvi_swing
+from .second_look import Candidate, Facts, Spectrum, ndvi_swing
 
 # What comes back by itself: not to be said of a place whose own history says otherwise.
 _CYCLES = (PseudoChange.CROP_CYCLE, PseudoChange.SEASON)
@@ -48,7 +48,6 @@ class _Side(NamedTuple):
     name: str
     here: Spectrum
     there: Spectrum
-    ground: Spectrum
     masked: float
     once: bool | None
 
@@ -77,9 +76,7 @@ def judge(candidate: Candidate, rules: Suppress) -> Verdict:
     ValueError
         Where the arrays do not belong together or no pixel of the candidate is usable in both dates.
     """
-    facts = facts_of(
-        candidate, slack_px=rules.slack_px, alike=rules.alike, gap_px=rules.gap_px, saturated=rules.saturated
-    )
+    facts = Facts(candidate, slack_px=rules.slack_px, alike=rules.alike, gap_px=rules.gap_px, saturated=rules.saturated)
     time = candidate.time or TimeFacts(0, 0, math.nan, math.nan, math.nan)
     stage = stage_of(
         time, returning_share=rules.returning_share, own_sigma=rules.own_sigma, persisting=rules.persisting
@@ -116,8 +113,8 @@ def _sides(c: Candidate, f: Facts, rules: Suppress) -> Iterable[_Side]:
     if c.time is not None and c.time.earlier_dates:
         before_once = c.time.returning_share >= rules.returning_share
     if not (after_once is None and before_once is True):
-        yield _Side("after", f.after, f.before, f.ground_after, f.masked_after, after_once)
-    yield _Side("before", f.before, f.after, f.ground_before, f.masked_before, before_once)
+        yield _Side("after", f.after, f.before, f.masked_after, after_once)
+    yield _Side("before", f.before, f.after, f.masked_before, before_once)
 
 
 def _saturation(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
@@ -227,9 +224,9 @@ def _cloud_shadow(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
 
 
 def _haze(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
-    kept = f.texture_kept is not None and f.texture_kept >= rules.texture_kept
-    soft = f.sharpness is not None and f.sharpness <= rules.soft
-    if not (kept and soft):
+    if f.texture_kept is None or f.texture_kept < rules.texture_kept:
+        return None
+    if f.sharpness is None or f.sharpness > rules.soft:
         return None
     for side in _sides(c, f, rules):
         gain = {role: side.here[role] - side.there[role] for role in side.here}
@@ -246,10 +243,11 @@ def _relief_shadow(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
     if c.sun_apart_deg is None or c.sun_apart_deg < rules.sun_apart_deg:
         return None
     kept = f.texture_kept is not None and f.texture_kept >= rules.texture_kept
-    beside = f.width_px <= rules.thin_px and f.bright_beside >= 0.15
     for side in _sides(c, f, rules):
         ratio = _darkened(side, rules)
-        if ratio is not None and side.once is not False and (kept or beside):
+        if ratio is None or side.once is False:
+            continue
+        if kept or (f.width_px <= rules.thin_px and f.bright_beside >= 0.15):
             return (
                 f"dark_{side.name}={ratio:.2f}",
                 f"sun_apart_deg={c.sun_apart_deg:.0f}",

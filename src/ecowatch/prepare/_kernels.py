@@ -12,26 +12,43 @@ Array = np.ndarray[Any, Any]
 
 
 @nb.njit(nogil=True, cache=True)
-def erode(usable: Array, radius: int, rows: Array, out: Array) -> None:
-    """Set `out` to 1 where all of the (2 radius + 1)² square around a pixel of `usable` (uint8) is 1.
+def trim_edges(state: Array, radius: int, rows: Array, out: Array) -> None:
+    """Fill `out` with `state` (uint8) without its border, usable pixels (1) near unusable ones given up.
 
-    `usable` is larger than `out` by `radius` on each side; `rows` is scratch of shape (rows of usable, cols of out).
+    A pixel stays 1 where all of the (2 radius + 1)² square around it is 1; else it becomes 3 where the square holds a 3, and
+    2 where it does not. `state` is larger than `out` by `radius` on each side; `rows` (uint8) is scratch of shape (rows of
+    state, cols of out): bit 1 for a stretch that is all usable, bit 2 for one without a 3.
     """
     height, width = out.shape
     side = 2 * radius + 1
-    for y in range(usable.shape[0]):
-        # A run counter makes the row pass independent of the radius.
-        run = 0
-        for x in range(usable.shape[1]):
-            run = run + 1 if usable[y, x] else 0
+    for y in range(state.shape[0]):
+        line, kept = state[y], rows[y]
+        odd = 0
+        for x in range(line.shape[0]):
+            odd |= line[x] ^ 1
+        if odd == 0:
+            kept[:] = 3
+            continue
+        # Run counters make the row pass independent of the radius.
+        usable = data = 0
+        for x in range(line.shape[0]):
+            usable = usable + 1 if line[x] == 1 else 0
+            data = data + 1 if line[x] != 3 else 0
             if x >= side - 1:
-                rows[y, x - side + 1] = 1 if run >= side else 0
+                kept[x - side + 1] = (1 if usable >= side else 0) | (2 if data >= side else 0)
     for y in range(height):
-        for x in range(width):
-            out[y, x] = rows[y, x]
+        line, row = state[y + radius, radius:], out[y]
         for k in range(1, side):
+            kept, more = rows[y], rows[y + k]
             for x in range(width):
-                out[y, x] &= rows[y + k, x]
+                # Row y of the scratch is not needed again: the rows below come after it.
+                kept[x] &= more[x]
+        kept = rows[y]
+        for x in range(width):
+            v = line[x]
+            if v == 1 and kept[x] & 1 == 0:
+                v = 2 if kept[x] & 2 else 3
+            row[x] = v
 
 
 @nb.njit(nogil=True, cache=True)

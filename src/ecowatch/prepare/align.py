@@ -16,6 +16,7 @@ _REFINEMENTS = 12
 _SETTLED_PX = 0.002
 _DETAIL_PX = 31
 _CANDIDATES = 6
+_RIM_PX = 12
 
 
 class WindowShift(NamedTuple):
@@ -111,8 +112,9 @@ def window_shift(before: Array, after: Array, valid: Array) -> WindowShift:
         return WindowShift(0.0, 0.0, 0.0)
     row, col = _whole_pixels(a, b, valid)
     position = np.array([row, col], float)
+    reference, spline = _smooth(a), _spline(_smooth(b))
     for _ in range(_REFINEMENTS):
-        step = _gradient_step(a, b, valid, position)
+        step = _gradient_step(reference, spline, valid, position)
         if step is None:
             return WindowShift(0.0, 0.0, 0.0)
         position += step
@@ -229,9 +231,17 @@ def _smooth(image: Array) -> Array:
     return smooth
 
 
-def _gradient_step(a: Array, b: Array, valid: Array, position: Array) -> Array | None:
+def _spline(image: Array) -> Array:
+    """Cubic spline coefficients of an image with a rim of repeated edges, as `scipy.ndimage.shift` makes them at each call."""
+    result: Array = ndimage.spline_filter(np.pad(image, _RIM_PX, mode="edge"), order=3, mode="nearest")
+    return result
+
+
+def _gradient_step(reference: Array, spline: Array, valid: Array, position: Array) -> Array | None:
     # Splines, not straight lines between pixels: those would smooth the noise most at half a pixel and be drawn there.
-    reference, moved = _smooth(a), ndimage.shift(_smooth(b), -position, order=3, mode="nearest")
+    moved = ndimage.shift(spline, -position, order=3, mode="nearest", prefilter=False)[
+        _RIM_PX:-_RIM_PX, _RIM_PX:-_RIM_PX
+    ]
     usable = valid & (_sampled(valid.astype(float), position) > 0.999)
     usable[:2] = usable[-2:] = False
     usable[:, :2] = usable[:, -2:] = False
@@ -240,8 +250,8 @@ def _gradient_step(a: Array, b: Array, valid: Array, position: Array) -> Array |
     grad_row, grad_col = np.gradient((reference + moved) / 2)
     difference = (moved - reference)[usable]
     # Changed ground is the outlier of this fit; it is given no say.
-    limit = 3 * 1.4826 * np.median(np.abs(difference - np.median(difference))) + 1e-9
-    keep = np.abs(difference - np.median(difference)) <= limit
+    apart = np.abs(difference - np.median(difference))
+    keep = apart <= 3 * 1.4826 * np.median(apart) + 1e-9
     gr, gc, d = grad_row[usable][keep], grad_col[usable][keep], difference[keep]
     normal = np.array([[np.sum(gr * gr), np.sum(gr * gc)], [np.sum(gr * gc), np.sum(gc * gc)]])
     if np.linalg.det(normal) < 1e-9 * max(float(np.trace(normal)) ** 2, 1e-12):

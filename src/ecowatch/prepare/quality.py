@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..codes import State
-from ._kernels import clear_fill, erode
+from ._kernels import clear_fill, trim_edges
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +39,7 @@ def scl_state(classes: Array, *, clear: Collection[int]) -> Array:
     Sentinel-2 Level-2A Product Definition, scene classification (classes 0–11).
     """
     table = _scl_table(tuple(sorted(clear)))
-    return table[classes if classes.dtype == np.uint8 else np.minimum(classes, 255)]
+    return np.take(table, classes if classes.dtype == np.uint8 else np.minimum(classes, 255))
 
 
 @lru_cache(maxsize=16)
@@ -108,22 +108,9 @@ def edges_off(state: Array, *, radius_px: int) -> Array:
     ndarray
         uint8 of `State`, ``(row, col)`` without the border.
     """
-    inner = np.ascontiguousarray(state[radius_px : state.shape[0] - radius_px, radius_px : state.shape[1] - radius_px])
-    if radius_px == 0 or (state == State.USABLE).all():
-        return inner
-    kept = _eroded(state == State.USABLE, radius_px, inner.shape)
-    lost = (inner == State.USABLE) & (kept == 0)
-    inner[lost] = State.MASKED
-    if (state == State.NO_DATA).any():
-        with_data = _eroded(state != State.NO_DATA, radius_px, inner.shape)
-        inner[lost & (with_data == 0)] = State.NO_DATA
-    return inner
-
-
-def _eroded(good: Array, radius_px: int, shape: tuple[int, ...]) -> Array:
+    shape = state.shape[0] - 2 * radius_px, state.shape[1] - 2 * radius_px
     out = np.empty(shape, np.uint8)
-    scratch = np.empty((good.shape[0], shape[1]), np.uint8)
-    erode(good.astype(np.uint8), radius_px, scratch, out)
+    trim_edges(state, radius_px, np.empty((state.shape[0], shape[1]), np.uint8), out)
     return out
 
 

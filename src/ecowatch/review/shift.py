@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from ..codes import State
 from ..errors import PairError, SceneError
 from ..grid import Window
-from ..prepare import PlacedShift, ShiftField, fit_field, window_shift, with_cells
+from ..prepare import PlacedShift, ShiftField, WindowShift, fit_field, window_shift, with_cells
 from ..raster import GridReader
 from .pair import Comparison
 from .pixels import read_pair
@@ -36,7 +38,8 @@ def measure_shift(
     """
     align = comparison.pipeline.align
     windows = [w for block in blocks for w in _sub_windows(block, align.window_px)]
-    shifts = [_shift_of(reader, comparison, w, shift) for w in far_apart(windows, align.max_windows)]
+    pair = _pair_name(comparison, shift)
+    shifts = [_shift_of(reader, comparison, w, shift, pair) for w in far_apart(windows, align.max_windows)]
     return fit_field(
         [s for s in shifts if s is not None],
         min_peak=align.min_peak,
@@ -83,15 +86,58 @@ def _sub_windows(block: Window, side: int) -> Iterator[Window]:
 
 
 def _shift_of(
-    reader: GridReader, comparison: Comparison, window: Window, shift: ShiftField | None
+    reader: GridReader, comparison: Comparison, window: Window, shift: ShiftField | None, pair: Hashable
 ) -> PlacedShift | None:
-    align = comparison.pipeline.align
-    role = align.band if align.band in comparison.roles else comparison.roles[0]
+    name = (pair, comparison.grid.window_bounds(window))
     try:
-        # All bands, not one: the sample reads the same blocks again, and finds them decoded.
-        pair = read_pair(reader, comparison, window, shift=shift, inside=None, features=False)
+        measured = _MEASURED.of(name, lambda: _measured(reader, comparison, window, shift))
     except SceneError:
         return None
+    if measured is None:
+        return None
+    return PlacedShift((window.row0 + window.row1 - 1) / 2, (window.col0 + window.col1 - 1) / 2, measured)
+
+
+class _Memory:
+    """Displacements of windows measured last: of a hundred small areas in one place, each would measure the same ones."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[Hashable, WindowShift | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, name: Hashable, measured: Callable[[], WindowShift | None]) -> WindowShift | None:
+        with self._lock:
+            if name in self._known:
+                self._known.move_to_end(name)
+                return self._known[name]
+        value = measured()
+        with self._lock:
+            self._known[name] = value
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return value
+
+
+_MEASURED = _Memory(4096)
+
+
+def _pair_name(comparison: Comparison, shift: ShiftField | None) -> Hashable:
+    """All that the displacement of a window depends on, but for its place on the ground."""
+    grid = comparison.grid
+    # A displacement that varies is told by places on the area's grid.
+    varying = None if shift is None else (shift, tuple(grid.transform)[:6])
+    dates = tuple(tuple(scene.digest for scene in group.scenes) for group in (comparison.before, comparison.after))
+    return grid.crs.to_wkt(), varying, dates, comparison.roles, comparison.pipeline.digest()
+
+
+def _measured(
+    reader: GridReader, comparison: Comparison, window: Window, shift: ShiftField | None
+) -> WindowShift | None:
+    align = comparison.pipeline.align
+    role = align.band if align.band in comparison.roles else comparison.roles[0]
+    # All bands, not one: the sample reads the same blocks again, and finds them decoded.
+    pair = read_pair(reader, comparison, window, shift=shift, inside=None, features=False)
     valid = pair.state == State.USABLE
     if pair.before is None or pair.after is None or valid.mean() < align.min_valid_share:
         return None
@@ -100,8 +146,7 @@ def _shift_of(
     for values, fill in zip((before, after), pair.fills, strict=True):
         if fill is not None:
             valid &= values != fill
-    measured = window_shift(before.astype(np.float64), after.astype(np.float64), valid)
-    return PlacedShift((window.row0 + window.row1 - 1) / 2, (window.col0 + window.col1 - 1) / 2, measured)
+    return window_shift(before.astype(np.float64), after.astype(np.float64), valid)
 
 
 def shift_to_apply(comparison: Comparison, measured: ShiftField | None) -> ShiftField | None:
