@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,16 +20,13 @@ from ..patches import (
     PixelPatch,
     mean_spectrum,
     name_activity,
-    patches_from_runs,
-    polygon_of,
-    shape_of,
-    simplified,
-    straightness_of,
     strength_of,
 )
 from ..raster import burn
 from ..settings import MinimumArea, Pipeline
+from .candidates import pixel_patches
 from .fit import Fit, area_blocks
+from .form import Form, form_of
 from .look import Looked
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated
@@ -39,7 +35,6 @@ from .tile import TileResult
 from .unseen import observed_around, polygons_of, unseen_row, unseen_rows
 
 Array = np.ndarray[Any, Any]
-_SEA = (Carrier.SHORELINE, Carrier.NEARSHORE)
 
 
 def assemble(
@@ -75,8 +70,10 @@ def assemble(
     )
     if coverage.not_observed_px != int((unseen[:, 2] - unseen[:, 1]).sum()):
         raise AssertionError(f"{area.area_id}: unseen runs and counted pixels disagree")
-    patches = pixel_patches(comparison, tiles)
-    candidates = _Candidates(patches, looks, *_outlined(comparison, patches, area, surroundings))
+    patches = pixel_patches(comparison, [tile.blocks for tile in tiles])
+    forms = [look.form or form_of(comparison, patch) for look, patch in zip(looks, patches, strict=True)]
+    placed = _placed([form.outline for form in forms], comparison.grid, area, surroundings)
+    candidates = _Candidates(patches, looks, forms, placed)
     kept = candidates.where(lambda look: look.reason is None)
     rows, roads = _patch_rows(comparison, fit, kept, unseen, area, surroundings)
     aside = candidates.where(lambda look: look.reason is not None)
@@ -106,25 +103,12 @@ def _inside_px(comparison: Comparison, tile: Window) -> int:
     return sum(int(burn(geometry, grid.cropped(part)).sum()) for part in parts if part is not None)
 
 
-def pixel_patches(comparison: Comparison, tiles: Sequence[TileResult]) -> list[PixelPatch]:
-    """Return the candidates of a comparison: flagged runs of all tiles, joined, in a fixed order."""
-    bands = len(feature_radiometry(comparison, comparison.before)[0])
-    runs = np.concatenate([np.empty((0, 3), np.int32), *(t.blocks.runs for t in tiles)])
-    sums = np.concatenate([np.empty((0, 3 + 2 * bands), np.int64), *(t.blocks.sums for t in tiles)])
-    pipeline = comparison.pipeline
-    smallest = min(pipeline.patches.min_area_m2.model_dump().values())
-    # A pixel fewer than the smallest area: the final decision is taken on the outline, by activity.
-    min_px = max(1, math.floor(smallest / comparison.grid.pixel_m**2) - 1)
-    strong_px = math.ceil(pipeline.detect.min_strong_m2 / comparison.grid.pixel_m**2)
-    return patches_from_runs(runs, sums, min_strong_px=max(pipeline.detect.min_strong_px, strong_px), min_px=min_px)
-
-
 class _Candidates(NamedTuple):
     """Candidates with what is known of each; all of one length."""
 
     patches: Sequence[PixelPatch]
     looks: Sequence[Looked]
-    outlines: Sequence[BaseGeometry]
+    forms: Sequence[Form]
     placed: Sequence[MultiPolygon]
 
     def where(self, holds: Callable[[Looked], bool]) -> _Candidates:
@@ -132,19 +116,9 @@ class _Candidates(NamedTuple):
         return _Candidates(
             [self.patches[i] for i in chosen],
             [self.looks[i] for i in chosen],
-            [self.outlines[i] for i in chosen],
+            [self.forms[i] for i in chosen],
             [self.placed[i] for i in chosen],
         )
-
-
-def _outlined(
-    comparison: Comparison, patches: Sequence[PixelPatch], area: Area, surroundings: Surroundings
-) -> tuple[list[BaseGeometry], list[MultiPolygon]]:
-    """Outlines on the grid, and simplified ones in the output CRS, cut to the area; neighbours share their edges."""
-    grid, rules = comparison.grid, comparison.pipeline.patches
-    outlines = [polygon_of(p, grid, max_hole_m2=rules.max_hole_m2) for p in patches]
-    simple = simplified(outlines, tolerance=rules.simplify_px * max(grid.pixel_size))
-    return outlines, _placed(simple, grid, area, surroundings)
 
 
 def _patch_rows(
@@ -160,9 +134,9 @@ def _patch_rows(
     rows, lines = [], []
     carriers = _carriers(candidates.placed, surroundings)
     coasts = _at_coast(candidates.placed, surroundings)
-    for patch, look, outline, geometry, carrier, coast in zip(*candidates, carriers, coasts, strict=True):
+    for patch, look, form, geometry, carrier, coast in zip(*candidates, carriers, coasts, strict=True):
         area_m2 = geodesic_area_m2(geometry, surroundings.crs)
-        evidence, line = _evidence(comparison, fit, patch, look, outline, area_m2, carrier, coast)
+        evidence = _evidence(comparison, fit, patch, look, form, area_m2, carrier, coast)
         named = name_activity(evidence, comparison.pipeline.activity)
         if area_m2 < smallest_area_m2(named.activity, rules.min_area_m2):
             continue
@@ -192,7 +166,7 @@ def _patch_rows(
                 "geometry": geometry,
             }
         )
-        lines.append(line if named.activity is Activity.ROAD else None)
+        lines.append(form.line if named.activity is Activity.ROAD else None)
     rows = [row | extra for row, extra in zip(rows, _overlaps(rows, area, surroundings), strict=True)]
     return rows, [
         _road_row(row, line, comparison, area, surroundings)
@@ -257,25 +231,24 @@ def _evidence(
     fit: Fit,
     patch: PixelPatch,
     look: Looked,
-    outline: BaseGeometry,
+    form: Form,
     area_m2: float,
     carrier: str | None,
     coast: bool,
-) -> tuple[Evidence, BaseGeometry | None]:
+) -> Evidence:
     names, radiometry_b = feature_radiometry(comparison, comparison.before)
     _, radiometry_a = feature_radiometry(comparison, comparison.after)
-    length, width, rectangularity, line = shape_of(patch, outline, comparison.grid)
     before = mean_spectrum(patch, names, radiometry_b, after=False)
     after = mean_spectrum(patch, names, radiometry_a, after=True)
-    evidence = Evidence(
+    return Evidence(
         before,
         after,
         area_m2,
-        length,
-        width,
-        rectangularity,
+        form.length_m,
+        form.width_m,
+        form.rectangularity,
         comparison.grid.pixel_m,
-        straightness=straightness_of(outline, comparison.grid),
+        straightness=form.straightness,
         context=look.context,
         carrier=Carrier.named(carrier) if carrier else None,
         near=frozenset({"coast"}) if coast else frozenset(),
@@ -283,7 +256,6 @@ def _evidence(
         dark_before=fit.dark_before,
         dark_after=fit.dark_after,
     )
-    return evidence, line
 
 
 def _labels(comparison: Comparison, area: Area) -> dict[str, Any]:
@@ -350,24 +322,18 @@ def _carriers(geometries: Sequence[BaseGeometry], surroundings: Surroundings) ->
     """What was there before, by the largest share under each patch; None where no layer was given."""
     if surroundings.carriers is None:
         return [None] * len(geometries)
-    return [majority(share) for share in overlap_shares_of(geometries, surroundings.carriers.parts, surroundings.crs)]
+    return [majority(share) for share in overlap_shares_of(geometries, surroundings.carrier_overlay, surroundings.crs)]
 
 
 def _at_coast(geometries: Sequence[BaseGeometry], surroundings: Surroundings) -> list[bool]:
     """Whether each patch touches ground that the carrier layer calls shoreline or nearshore water."""
-    if surroundings.carriers is None:
-        return [False] * len(geometries)
-    sea = [g for label, g in surroundings.carriers.parts if Carrier.named(label) in _SEA]
-    if not sea:
-        return [False] * len(geometries)
-    tree = shapely.STRtree(sea)
-    return [len(tree.query(geometry, predicate="intersects")) > 0 for geometry in geometries]
+    return [len(surroundings.sea.query(geometry, predicate="intersects")) > 0 for geometry in geometries]
 
 
 def _overlaps(rows: Sequence[Mapping[str, Any]], area: Area, surroundings: Surroundings) -> list[dict[str, Any]]:
     """Shares of areas and zones under each patch."""
     crs, geometries = surroundings.crs, [row["geometry"] for row in rows]
-    areas = overlap_shares_of(geometries, [(other.area_id, other.geometry) for other in surroundings.areas], crs)
+    areas = overlap_shares_of(geometries, surroundings.area_overlay, crs)
     zones = overlap_shares_of(geometries, [(zone.zone, zone.geometry) for zone in area.zones], crs)
     return [
         {

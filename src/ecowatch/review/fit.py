@@ -31,7 +31,7 @@ from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import dark_levels
 from ..prepare import ShiftField
-from ..raster import GridReader, burn
+from ..raster import GridReader, Reading, burn
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
 from .shift import measure_shift, refuse_residual, shift_to_apply
@@ -159,7 +159,10 @@ def _witness_from(d: dict[str, Any]) -> Witness:
     return Witness(d["day"], shift, _score_from(d["score"]), Thresholds(**limits) if limits else None)
 
 
-def fit_comparison(comparison: Comparison) -> Fit:
+def fit_comparison(
+    comparison: Comparison,
+    reading: Reading = Reading(),  # noqa: B008 - a frozen value
+) -> Fit:
     """Measure shift, transform and thresholds of a comparison.
 
     Raises
@@ -170,10 +173,10 @@ def fit_comparison(comparison: Comparison) -> Fit:
         Where no block of the lattice can be read.
     """
     if comparison.parts:
-        parts = tuple(fit_comparison(part) for part in comparison.parts)
+        parts = tuple(fit_comparison(part, reading) for part in comparison.parts)
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
-    with GridReader(comparison.grid) as reader:
+    with GridReader(comparison.grid, reading) as reader:
         measured = measure_shift(reader, comparison, blocks, None)
         applied = shift_to_apply(comparison, measured)
         residual = measured if applied is None else measure_shift(reader, comparison, blocks, applied)
@@ -244,7 +247,7 @@ def _physical_blocks(
 def area_blocks(comparison: Comparison, window: Window | None = None) -> list[Window]:
     """Return the lattice blocks that touch the area (and `window`), row by row; no others are ever read."""
     grid = comparison.grid
-    blocks = [b for b in grid.blocks() if window is None or b.intersection(window)]
+    blocks = list(grid.blocks(window))
     boxes = shapely.box(*np.array([grid.window_bounds(b) for b in blocks]).T)
     geometry = comparison.area.geometry
     shapely.prepare(geometry)

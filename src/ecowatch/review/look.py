@@ -8,26 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 
-from ..atomic import write_text
 from ..codes import PseudoChange, Stage, State
 from ..detect import Earlier, TimeFacts, TimeNumbers, time_of_patch
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import Candidate, Context, Look, PixelPatch, context_of, judge
 from ..prepare import ShiftField
-from ..raster import GridReader, burn
-from .choice import DateGroup, centre_of
+from ..raster import GridReader, Reading, burn
+from .choice import DateGroup
 from .fit import Fit
+from .form import Form, form_from, form_of
 from .pair import Comparison
 from .pixels import is_calibrated, is_radar, physical_block, read_pair
 from .radar_look import radar_verdict
-from .sun import sun_apart_deg
 
 Array = np.ndarray[Any, Any]
 
@@ -54,12 +52,15 @@ class Looked:
         What spoke, each ``fact=value``.
     context
         What its pixels and its surroundings show, for the activity.
+    form
+        Its outline and what that tells; None where nobody measured it yet.
     """
 
     reason: PseudoChange | None
     stage: Stage
     facts: tuple[str, ...]
     context: Context
+    form: Form | None = None
 
 
 NOT_LOOKED = Looked(None, Stage.ONE_DATE, (), Context())
@@ -72,7 +73,12 @@ def look_order(patches: Sequence[PixelPatch]) -> list[int]:
     return sorted(range(len(patches)), key=lambda i: (corners[i].row0 // BLOCK_PX, corners[i].col0 // BLOCK_PX, i))
 
 
-def look_at(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch]) -> list[Looked]:
+def look_at(
+    comparison: Comparison,
+    fit: Fit,
+    patches: Sequence[PixelPatch],
+    reading: Reading = Reading(),  # noqa: B008 - a frozen value
+) -> list[Looked]:
     """Look at candidates again, on both dates and on every witness.
 
     Parameters
@@ -81,6 +87,8 @@ def look_at(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch]) -> 
         What was compared, and how it was fitted.
     patches
         Candidates of the area, best in `look_order`: blocks are decoded once.
+    reading
+        How files are read.
 
     Raises
     ------
@@ -90,38 +98,59 @@ def look_at(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch]) -> 
     if comparison.parts:
         # The rules speak of reflectance: where several sensors are joined, the optical one is looked at.
         comparison, fit = comparison.parts[0], fit.parts[0]
-    with GridReader(comparison.grid) as reader:
-        if is_radar(comparison):
-            return [_looked_by_radar(reader, comparison, fit, patch) for patch in patches]
-        return [_looked(reader, comparison, fit, patch) for patch in patches]
+    with GridReader(comparison.grid, reading) as reader:
+        return [look_through(reader, comparison, fit, patch) for patch in patches]
 
 
-def save_looks(path: Path, looks: Sequence[Looked]) -> None:
-    """Write looks beside and renamed."""
-    write_text(path, json.dumps([dataclasses.asdict(look) for look in looks], sort_keys=True))
+def look_through(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
+    """Look at one candidate again through a reader that is open on the comparison's grid.
+
+    Raises
+    ------
+    SceneError
+        As `look_at`.
+    """
+    look = (_looked_by_radar if is_radar(comparison) else _looked)(reader, comparison, fit, patch)
+    return replace(look, form=form_of(comparison, patch))
 
 
-def load_looks(path: Path) -> list[Looked]:
-    """Read what `save_looks` wrote."""
+def looks_text(looks: Sequence[Looked]) -> str:
+    """Return looks as canonical JSON; `looks_of` gives back equal values."""
+    return json.dumps([_plain(look) for look in looks], sort_keys=True)
+
+
+def _plain(look: Looked) -> dict[str, Any]:
+    return {
+        "reason": look.reason and str(look.reason),
+        "stage": str(look.stage),
+        "facts": look.facts,
+        "context": dataclasses.asdict(look.context),
+        "form": look.form and look.form.plain(),
+    }
+
+
+def looks_of(text: str) -> list[Looked]:
+    """Return the looks that `looks_text` wrote."""
     return [
         Looked(
             _REASONS[d["reason"]] if d["reason"] else None,
             _STAGES[d["stage"]],
             tuple(d["facts"]),
             Context(**d["context"]),
+            d["form"] and form_from(d["form"]),
         )
-        for d in json.loads(path.read_text("utf-8"))
+        for d in json.loads(text)
     ]
 
 
 def _looked_by_radar(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
-    window = _window(patch)
+    window = look_window(patch)
     verdict = radar_verdict(reader, comparison, fit.applied, window, _inside(patch, window))
     return Looked(verdict.reason, verdict.stage, verdict.facts, Context())
 
 
 def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
-    window = _window(patch)
+    window = look_window(patch)
     inside = _inside(patch, window)
     pair = read_pair(reader, comparison, window, shift=fit.applied, inside=None, features=False)
     block = physical_block(comparison, pair, features=False)
@@ -147,7 +176,7 @@ def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPa
         rectangularity=rectangularity,
         elongation=elongation,
         shift_px=fit.shift_px,
-        sun_apart_deg=_sun_apart(comparison),
+        sun_apart_deg=comparison.sun_apart_deg,
         time=time,
         calibrated=is_calibrated(comparison),
     )
@@ -163,8 +192,8 @@ def _column(levels: Mapping[str, float], roles: Sequence[str]) -> Array:
     return np.array([levels.get(role, 0.0) for role in roles], np.float32)[:, None, None]
 
 
-def _window(patch: PixelPatch) -> Window:
-    """The patch's window and a border; of a huge patch, the lattice block that holds most of it, and its surroundings."""
+def look_window(patch: PixelPatch) -> Window:
+    """Return a patch's window and a border; of a huge one, the lattice block that holds most of it, and its surroundings."""
     window = patch.window
     if max(window.shape) > _LARGEST_PX:
         runs = patch.runs.astype(np.int64)
@@ -272,11 +301,3 @@ def _shape(patch: PixelPatch) -> tuple[float, float]:
     corners = np.asarray(rectangle.exterior.coords)
     short, long = sorted(np.hypot(*np.diff(corners[:3], axis=0).T))
     return float(long / max(short, 1e-9)), float(min(patch.pixels / max(rectangle.area, 1e-9), 1.0))
-
-
-def _sun_apart(comparison: Comparison) -> float | None:
-    before, after = comparison.before, comparison.after
-    if not (before.dated and after.dated):
-        return None
-    place = centre_of(comparison.area, frozenset())
-    return sun_apart_deg(before.scenes[0].acquired, after.scenes[0].acquired, *place)

@@ -21,7 +21,8 @@ from ..errors import PairError
 from ..grid import Grid, lattice_grid, transformed, utm_crs
 from ..scenes import Scene
 from ..settings import DateRange, Pipeline
-from .choice import DateGroup, choose_dates
+from .choice import DateGroup, centre_of, choose_dates
+from .sun import sun_apart_deg
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,14 @@ class Comparison:
         detect = self.pipeline.detect
         known = {"pixel_m": self.grid.pixel_m} if WINDOWED[detect.method].in_metres else {}
         return detect.numbers() | known
+
+    @cached_property
+    def sun_apart_deg(self) -> float | None:
+        """Angle between the directions to the sun of both dates over the area, degrees; None where a time is unknown."""
+        if not (self.before.dated and self.after.dated):
+            return None
+        place = centre_of(self.area, frozenset())
+        return sun_apart_deg(self.before.scenes[0].acquired, self.after.scenes[0].acquired, *place)
 
     @cached_property
     def key(self) -> str:

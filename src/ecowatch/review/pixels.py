@@ -163,6 +163,29 @@ def read_pair(
     return PairPixels(before, after, pair_state(state_b, state_a, inside), (fills[0], fills[1]))
 
 
+def read_values(
+    reader: GridReader, comparison: Comparison, window: Window, *, shift: ShiftField | None
+) -> tuple[Array, Array]:
+    """Return the numbers of both dates over `window` as `read_pair` would, whether or not they can be used.
+
+    Parameters
+    ----------
+    reader, comparison, window, shift
+        As there.
+    """
+    groups = comparison.before, comparison.after
+    plain = comparison.pipeline.detect.method != "rgb_texture" and not is_radar(comparison)
+    if plain and not any(_blurs(comparison)) and all(len(group.scenes) == 1 for group in groups):
+        layers = ([group.scenes[0].band(role).layer for role in comparison.roles] for group in groups)
+        before, after = (
+            reader.read(own, window, shift=moved).values for own, moved in zip(layers, (None, shift), strict=True)
+        )
+        return before, after
+    pair = read_pair(reader, comparison, window, shift=shift, inside=None)
+    assert pair.before is not None and pair.after is not None
+    return pair.before, pair.after
+
+
 def _blurs(comparison: Comparison) -> tuple[float, float]:
     """Blur of each date, pixels of the area's grid: the finer sensor is brought to the point spread of the coarser."""
     groups = comparison.before, comparison.after
@@ -262,6 +285,7 @@ class _DateReader:
         self._reach = reach
         self._shift = shift
         self._clear = clear_scl
+        self._quality_state: Array | None = None
 
     def quick_state(self) -> Array | None:
         """State over the window from the quality layer alone; None where the bands themselves must be read."""
@@ -295,10 +319,13 @@ class _DateReader:
         return scene.quality is None or scene.quality.kind is QualityKind.ALPHA
 
     def _quality(self, scene: Scene) -> Array:
+        if len(self._scenes) == 1 and self._quality_state is not None:
+            return self._quality_state
         assert scene.quality is not None
         window = self._window.padded(self._reach.state_px)
         pixels = self._reader.read([scene.quality.layer], window, shift=self._shift, categorical=True)
-        return quality_state(scene, pixels, clear_scl=self._clear)
+        self._quality_state = quality_state(scene, pixels, clear_scl=self._clear)
+        return self._quality_state
 
     def _scene(self, scene: Scene, *, fold_fill: bool) -> tuple[Array, Array]:
         layers = [scene.band(role).layer for role in self._roles]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +16,18 @@ import numpy as np
 
 from ..atomic import replacing
 from ..codes import State
-from ..detect import BlockResult, Margins, WaterTurn, detect_block, flag_scores, flag_water_turns, runs_of
+from ..detect import BlockResult, Margins, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
+from ..errors import SceneError
 from ..grid import Window
+from ..patches import PixelPatch
 from ..prepare import edges_off
-from ..raster import GridReader, burn
+from ..raster import GridReader, Reading, burn
+from .candidates import joined_blocks, patch_key, pixel_patches, whole_and_open
 from .deviations import deviations
 from .fit import Fit, area_blocks
+from .look import Looked, look_order, look_through, look_window, looks_of, looks_text
 from .pair import Comparison
-from .pixels import feature_radiometry, read_pair
+from .pixels import feature_radiometry, read_pair, read_values
 
 Array = np.ndarray[Any, Any]
 
@@ -59,6 +67,8 @@ class TileResult:
         Flagged and unseen runs of all blocks, joined.
     inside_px, observed_px
         Pixels of the area in this tile, and those of them that were seen in both dates.
+    looks
+        What the second look says of candidates that lie in the tile whole, by `patch_key`.
     score, state
         float32 and uint8 over the tile, only where rasters were asked for.
     """
@@ -66,6 +76,7 @@ class TileResult:
     blocks: BlockResult
     inside_px: int
     observed_px: int
+    looks: Mapping[str, Looked] = field(default_factory=dict)
     score: Array | None = None
     state: Array | None = None
 
@@ -76,6 +87,7 @@ class TileResult:
             "sums": self.blocks.sums,
             "unseen": self.blocks.unseen,
             "counts": np.array([self.inside_px, self.observed_px], np.int64),
+            "looks": np.frombuffer(_looks_bytes(self.looks), np.uint8),
         }
         if self.score is not None and self.state is not None:
             arrays |= {"score": self.score, "state": self.state}
@@ -93,9 +105,20 @@ class TileResult:
                 BlockResult(data["runs"], data["sums"], data["unseen"]),
                 inside,
                 observed,
+                _looks_from(data["looks"].tobytes()),
                 data.get("score"),
                 data.get("state"),
             )
+
+
+def _looks_bytes(looks: Mapping[str, Looked]) -> bytes:
+    keys = sorted(looks)
+    return json.dumps([keys, looks_text([looks[key] for key in keys])]).encode()
+
+
+def _looks_from(raw: bytes) -> dict[str, Looked]:
+    keys, text = json.loads(raw)
+    return dict(zip(keys, looks_of(text), strict=True))
 
 
 def warm_up() -> None:
@@ -118,8 +141,21 @@ def warm_up() -> None:
     )
 
 
-def process(task: Task, fit: Fit) -> TileResult:
-    """Compare the two dates over one tile.
+def process(
+    task: Task,
+    fit: Fit,
+    reading: Reading = Reading(),  # noqa: B008 - a frozen value
+) -> TileResult:
+    """Compare the two dates over one tile, and look again at the candidates that lie in it whole.
+
+    Parameters
+    ----------
+    task
+        What to compare.
+    fit
+        How.
+    reading
+        How files are read; two rows of blocks in its cache let the second look find them decoded.
 
     Raises
     ------
@@ -130,22 +166,66 @@ def process(task: Task, fit: Fit) -> TileResult:
     score = np.zeros(task.tile.shape, np.float32) if task.rasters else None
     state = np.zeros(task.tile.shape, np.uint8) if task.rasters else None
     results, inside_px, observed_px = [], 0, 0
-    with GridReader(comparison.grid) as reader:
-        for block in area_blocks(comparison, task.tile):
-            window = block.intersection(task.tile)
-            assert window is not None
-            inside = burn(comparison.area.geometry, comparison.grid.cropped(window))
-            if not inside.any():
-                continue
-            result, block_score, block_state = _process_block(reader, comparison, fit, window, inside)
-            results.append(result)
-            inside_px += int(inside.sum())
-            observed_px += int(np.count_nonzero((block_state == State.USABLE) | (block_state >= State.WEAK)))
-            if score is not None and state is not None:
-                score[window.within(task.tile)] = block_score
-                state[window.within(task.tile)] = block_state
-    names, _ = feature_radiometry(comparison, comparison.before)
-    return TileResult(_joined(results, len(names)), inside_px, observed_px, score, state)
+    with GridReader(comparison.grid, reading) as reader:
+        second = _SecondLook(reader, comparison, fit, task.tile)
+        for _, row_of_blocks in groupby(area_blocks(comparison, task.tile), key=lambda block: block.row0):
+            row_results = []
+            for block in row_of_blocks:
+                window = block.intersection(task.tile)
+                assert window is not None
+                inside = burn(comparison.area.geometry, comparison.grid.cropped(window))
+                if not inside.any():
+                    continue
+                result, block_score, block_state = _process_block(reader, comparison, fit, window, inside)
+                row_results.append(result)
+                inside_px += int(inside.sum())
+                observed_px += int(np.count_nonzero((block_state == State.USABLE) | (block_state >= State.WEAK)))
+                if score is not None and state is not None:
+                    score[window.within(task.tile)] = block_score
+                    state[window.within(task.tile)] = block_state
+            results += row_results
+            second.take(row_results, min(block.row1, task.tile.row1))
+        second.finish()
+    bands = len(feature_radiometry(comparison, comparison.before)[0])
+    return TileResult(joined_blocks(results, bands), inside_px, observed_px, second.looks, score, state)
+
+
+class _SecondLook:
+    """Looks at the candidates of a tile as soon as they and their surroundings are known, while their blocks are decoded.
+
+    What it says of a candidate depends on its pixels and the fit alone; candidates that reach beyond the tile are left to
+    whoever joins the tiles.
+    """
+
+    def __init__(self, reader: GridReader, comparison: Comparison, fit: Fit, tile: Window) -> None:
+        self.looks: dict[str, Looked] = {}
+        self._reader, self._comparison, self._fit, self._tile = reader, comparison, fit, tile
+        self._bands = len(feature_radiometry(comparison, comparison.before)[0])
+        self._open: list[BlockResult] = []
+        self._waiting: list[PixelPatch] = []
+
+    def take(self, row_results: Sequence[BlockResult], done_row: int) -> None:
+        """Take a row of blocks that reaches down to `done_row`."""
+        if self._comparison.parts:
+            return
+        found = joined_blocks([*self._open, *row_results], self._bands)
+        whole, still = whole_and_open(found, self._tile, self._comparison.grid.window, done_row)
+        self._open = [still]
+        self._waiting += pixel_patches(self._comparison, [whole])
+        ready = [patch for patch in self._waiting if look_window(patch).row1 <= done_row]
+        self._waiting = [patch for patch in self._waiting if look_window(patch).row1 > done_row]
+        self._look(ready)
+
+    def finish(self) -> None:
+        """Look at what waited for rows beyond the tile."""
+        self._look(self._waiting)
+
+    def _look(self, patches: Sequence[PixelPatch]) -> None:
+        for number in look_order(patches):
+            # A block that cannot be read is told by the tile that holds it, or by the look that follows the tiles.
+            with suppress(SceneError):
+                look = look_through(self._reader, self._comparison, self._fit, patches[number])
+                self.looks[patch_key(patches[number])] = look
 
 
 def _process_block(
@@ -178,9 +258,7 @@ def _process_block(
             window.row1 + margins.bottom,
             window.col1 + margins.right,
         )
-        more = read_pair(reader, comparison, around, shift=fit.applied, inside=None)
-        assert more.before is not None and more.after is not None
-        return more.before, more.after
+        return read_values(reader, comparison, around, shift=fit.applied)
 
     result, score = detect_block(
         before,
@@ -211,7 +289,9 @@ def _surrounded_block(
         turned = np.where(found.shown, state, np.uint8(State.OUTSIDE))
         flag_water(comparison, fit.water, found.before, found.after, turned)
         state = np.where(found.shown, turned, state)
-    runs = runs_of(found.score, state, found.before, found.after, row0=window.row0, col0=window.col0)
+    # A run keeps the root of a sum of squares; a deviation is that root already.
+    squared = np.square(found.score)
+    runs = block_runs(squared, state, found.before, found.after, row0=window.row0, col0=window.col0)
     return runs, found.score, state
 
 
@@ -225,10 +305,3 @@ def flag_water(comparison: Comparison, water: WaterTurn, before: Array, after: A
         before_radiometry=feature_radiometry(comparison, comparison.before)[1],
         after_radiometry=feature_radiometry(comparison, comparison.after)[1],
     )
-
-
-def _joined(results: list[BlockResult], bands: int) -> BlockResult:
-    runs = [np.empty((0, 3), np.int32), *(r.runs for r in results)]
-    sums = [np.empty((0, 3 + 2 * bands), np.int64), *(r.sums for r in results)]
-    unseen = [np.empty((0, 4), np.int32), *(r.unseen for r in results)]
-    return BlockResult(np.concatenate(runs), np.concatenate(sums), np.concatenate(unseen))

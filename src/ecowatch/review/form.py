@@ -1,0 +1,69 @@
+"""The form of a candidate: its outline and what the outline tells; one patch alone, so that any worker can measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from ..patches import PixelPatch, polygon_of, shape_of, simplified, straightness_of
+from .pair import Comparison
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the outline of a candidate tells; geometries in the CRS of the area's grid.
+
+    Parameters
+    ----------
+    outline
+        Polygon or MultiPolygon, smoothed as the pipeline says.
+    length_m, width_m, rectangularity
+        As `shape_of` gives them.
+    straightness
+        As `straightness_of` gives it.
+    line
+        Centre line of a line-like patch, else None.
+    """
+
+    outline: BaseGeometry
+    length_m: float
+    width_m: float
+    rectangularity: float
+    straightness: float
+    line: BaseGeometry | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the form as JSON values; `form_from` gives back an equal one."""
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, float)}
+        return {
+            **numbers,
+            "outline": shapely.to_wkb(self.outline, hex=True),
+            "line": None if self.line is None else shapely.to_wkb(self.line, hex=True),
+        }
+
+
+def form_from(d: dict[str, Any]) -> Form:
+    """Return the form that `Form.plain` gave."""
+    line = None if d["line"] is None else shapely.from_wkb(d["line"])
+    return Form(**(d | {"outline": shapely.from_wkb(d["outline"]), "line": line}))
+
+
+def form_of(comparison: Comparison, patch: PixelPatch) -> Form:
+    """Measure the form of a candidate.
+
+    Parameters
+    ----------
+    comparison
+        Tells the grid, and how far holes are filled and outlines smoothed.
+    patch
+        Its pixels.
+    """
+    grid, rules = comparison.grid, comparison.pipeline.patches
+    outline = polygon_of(patch, grid, max_hole_m2=rules.max_hole_m2)
+    length_m, width_m, rectangularity, line = shape_of(patch, outline, grid)
+    # Two patches never share an edge, or they would be one: each can be smoothed by itself.
+    smooth = simplified([outline], tolerance=rules.simplify_px * max(grid.pixel_size))[0]
+    return Form(smooth, length_m, width_m, rectangularity, straightness_of(outline, grid), line)
