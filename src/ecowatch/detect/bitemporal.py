@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh, solve
-from scipy.special import gammaincc
-from scipy.stats import chi2
+from scipy.special import gammaincc, gammaincinv
 
 from ..codes import State
 from ..errors import PairError
@@ -209,8 +208,13 @@ def _calibrated(variates: Array, variance: Array) -> Array:
     nor the changed ground.
     """
     score = np.sum(variates**2 / variance[:, None], axis=0)
-    result: Array = variance * float(np.quantile(score, 0.25)) / float(chi2.ppf(0.25, len(variance)))
+    result: Array = variance * float(np.quantile(score, 0.25)) / _chi2_quartile(len(variance))
     return np.maximum(result, 1e-12)
+
+
+def _chi2_quartile(degrees: int) -> float:
+    """Value below which a quarter of a χ² law lies."""
+    return 2 * float(gammaincinv(degrees / 2, 0.25))
 
 
 def _floor(wb: Array, wa: Array, noise: float) -> Array:

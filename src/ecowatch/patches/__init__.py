@@ -1,11 +1,11 @@
 """Flagged pixels to patches: joined across tiles, outlined, measured, named."""
 
 from .activity import NamedActivity, name_activity
+from .candidate import Candidate, Look
 from .context import Context, context_of, dark_levels
 from .label import PixelPatch, connected, outline_of_runs, patches_from_runs, polygon_of, simplified
 from .limits import limits_of
 from .measure import Evidence, mean_spectrum, shape_of, straightness_of, strength_of
-from .second_look import Candidate, Look
 from .suppress import Verdict, judge
 
 __all__ = [

@@ -67,23 +67,22 @@ def context_of(
         )
     core = inside & valid
     ring = ndimage.binary_dilation(inside, iterations=ring_px) & ~inside & valid
-    covers_b, covers_a = covers(before, roles), covers(after, roles)
     return Context(
-        _shares(covers_b, core),
-        _shares(covers_a, core),
-        _shares(covers_b, ring).get("water"),
-        _shares(covers_a, ring).get("water"),
+        _shares(before[:, core], roles),
+        _shares(after[:, core], roles),
+        _shares(before[:, ring], roles).get("water"),
+        _shares(after[:, ring], roles).get("water"),
         regularity(after, inside),
     )
 
 
 def covers(values: Array, roles: Sequence[str]) -> dict[str, Array]:
-    """Return which pixels are ``water``, ``vegetation`` and ``bright``: bool ``(row, col)`` each, as far as bands tell.
+    """Return which pixels are ``water``, ``vegetation`` and ``bright``: bool, one per pixel each, as far as bands tell.
 
     Parameters
     ----------
     values
-        float, ``(band, row, col)``, reflectance 0–1.
+        float, ``(band, …)``, reflectance 0–1.
     roles
         Band roles.
     """
@@ -100,8 +99,10 @@ def covers(values: Array, roles: Sequence[str]) -> dict[str, Array]:
     return found
 
 
-def _shares(found: Mapping[str, Array], where: Array) -> dict[str, float]:
-    return {name: round(float(cover[where].mean()), 3) for name, cover in found.items()} if where.any() else {}
+def _shares(values: Array, roles: Sequence[str]) -> dict[str, float]:
+    if values.shape[1] == 0:
+        return {}
+    return {name: round(float(cover.mean()), 3) for name, cover in covers(values, roles).items()}
 
 
 def regularity(values: Array, inside: Array) -> float:

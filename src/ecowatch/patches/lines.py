@@ -9,7 +9,6 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from shapely.geometry import LineString, MultiLineString
-from skimage.morphology import skeletonize
 
 from ..grid import Grid
 from ._kernels import walk_farthest
@@ -34,6 +33,14 @@ class Network(NamedTuple):
     even: bool
 
 
+def _skeleton(image: Array) -> Array:
+    # The package brings much along, and few patches are thin: it is fetched when the first one is met.
+    from skimage.morphology import skeletonize  # noqa: PLC0415
+
+    skeleton: Array = skeletonize(image.astype(bool))
+    return skeleton
+
+
 def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
     """Return the longest path of the patch's skeleton, in the CRS of `grid`; None where it is a point.
 
@@ -41,7 +48,7 @@ def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
     ------
     Zhang & Suen (1984), thinning; longest path by two breadth-first walks (exact on a tree).
     """
-    skeleton = skeletonize(patch.image(border_px=1).astype(bool))
+    skeleton = _skeleton(patch.image(border_px=1))
     path = _longest_path(skeleton.astype(np.uint8))
     return None if path is None else _line(path, skeleton.shape[1], patch, grid)
 
@@ -57,7 +64,7 @@ def centre_network(patch: PixelPatch, grid: Grid) -> Network | None:
     Zhang & Suen (1984), thinning; widths by the distance transform. The pruning is ours.
     """
     image = patch.image(border_px=1).astype(bool)
-    skeleton = skeletonize(image)
+    skeleton = _skeleton(image)
     path = _longest_path(skeleton.astype(np.uint8))
     if path is None:
         return None

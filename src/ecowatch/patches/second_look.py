@@ -6,16 +6,15 @@ Every fact is a number (None where the image cannot tell); `suppress` decides on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from ..codes import State
-from ..detect.stage import TimeFacts
 from ..prepare import ndvi
+from .candidate import Candidate, Look
 
 Array = np.ndarray[Any, Any]
 Spectrum = dict[str, float]
@@ -25,62 +24,6 @@ _APART_PX = 2.0
 _MIN_TEXTURE_PX = 16
 _MIN_GROUND_PX = 20
 _DIRECTIONS = tuple((np.sin(a), np.cos(a)) for a in np.arange(8) * np.pi / 4)
-
-
-class Look(NamedTuple):
-    """One date over the window of a candidate.
-
-    Parameters
-    ----------
-    values
-        float32, ``(band, row, col)``, reflectance or brightness 0–1, any finite number where not usable.
-    state
-        uint8 of `State`, ``(row, col)``, of this date alone.
-    """
-
-    values: Array
-    state: Array
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One candidate patch with its window on all dates.
-
-    Parameters
-    ----------
-    roles
-        Band roles, in the order of the bands.
-    inside
-        Bool, ``(row, col)``: its pixels.
-    pixel_m
-        Side of a pixel.
-    before, after, earlier, later
-        The dates, on one grid, shift taken out.
-    rectangularity, elongation
-        Its shape, as `measure.shape_of` gives it.
-    shift_px
-        Displacement left between before and after; None where it could not be measured.
-    sun_apart_deg
-        Angle between the directions to the sun of both dates; None where unknown.
-    time
-        What time says of it; None where only two dates are at hand.
-    calibrated
-        Both dates are surface reflectance: levels mean the same everywhere.
-    """
-
-    roles: tuple[str, ...]
-    inside: Array
-    pixel_m: float
-    before: Look
-    after: Look
-    earlier: tuple[Look, ...]
-    later: tuple[Look, ...]
-    rectangularity: float
-    elongation: float
-    shift_px: float | None
-    sun_apart_deg: float | None
-    time: TimeFacts | None
-    calibrated: bool = True
 
 
 class Facts:
@@ -124,14 +67,19 @@ class Facts:
         return ground
 
     @cached_property
+    def _within(self) -> tuple[Array, Array]:
+        """Pixels of the patch that both dates show: ``(band, n)`` of the before and of the after date."""
+        return self._c.before.values[:, self._core], self._c.after.values[:, self._core]
+
+    @cached_property
     def before(self) -> Spectrum:
         """Mean spectrum of the patch on the before date, by role."""
-        return _mean(self._c, self._c.before, self._core)
+        return _means(self._c.roles, self._within[0])
 
     @cached_property
     def after(self) -> Spectrum:
         """Mean spectrum of the patch on the after date, by role."""
-        return _mean(self._c, self._c.after, self._core)
+        return _means(self._c.roles, self._within[1])
 
     @cached_property
     def earlier(self) -> tuple[Spectrum, ...]:
@@ -166,7 +114,7 @@ class Facts:
 
     @cached_property
     def _texture(self) -> tuple[float | None, float | None]:
-        return _texture(self._c, self._core)
+        return _texture(*self._within)
 
     @property
     def texture_kept(self) -> float | None:
@@ -181,7 +129,7 @@ class Facts:
     @cached_property
     def offset_noise(self) -> float:
         """Spread of the change inside over its size: 0 is one constant offset."""
-        return _offset_noise(self._c, self._core)
+        return _offset_noise(*self._within)
 
     @cached_property
     def sharpness(self) -> float | None:
@@ -236,12 +184,12 @@ class Facts:
     @cached_property
     def saturated_before(self) -> float:
         """Share of the patch with at least two bands (or the only one) at the top on the before date."""
-        return _saturated(self._c.before, self._core, self._top)
+        return _saturated(self._within[0], self._top)
 
     @cached_property
     def saturated_after(self) -> float:
         """Share of the patch with at least two bands (or the only one) at the top on the after date."""
-        return _saturated(self._c.after, self._core, self._top)
+        return _saturated(self._within[1], self._top)
 
     @cached_property
     def _rim(self) -> tuple[float, float]:
@@ -284,9 +232,9 @@ def _seen(look: Look) -> Array:
     return seen
 
 
-def _mean(c: Candidate, look: Look, where: Array) -> Spectrum:
-    means = look.values[:, where].mean(axis=1, dtype=np.float64)
-    return {role: round(float(value), 4) for role, value in zip(c.roles, means, strict=True)}
+def _means(roles: Sequence[str], values: Array) -> Spectrum:
+    means = values.mean(axis=1, dtype=np.float64)
+    return {role: round(float(value), 4) for role, value in zip(roles, means, strict=True)}
 
 
 def _middle(c: Candidate, look: Look, where: Array) -> Spectrum:
@@ -298,7 +246,8 @@ def _middle(c: Candidate, look: Look, where: Array) -> Spectrum:
 
 def _spectra(c: Candidate, looks: Sequence[Look]) -> tuple[Spectrum, ...]:
     parts = ((look, c.inside & _seen(look)) for look in looks)
-    return tuple(_mean(c, look, where) for look, where in parts if where.sum() >= max(1, 0.5 * c.inside.sum()))
+    least = max(1, 0.5 * c.inside.sum())
+    return tuple(_means(c.roles, look.values[:, where]) for look, where in parts if where.sum() >= least)
 
 
 def _column(spectrum: Spectrum, roles: Sequence[str]) -> Array:
@@ -313,10 +262,10 @@ def _levelled_change(c: Candidate, ground: Array) -> Array:
     return result
 
 
-def _texture(c: Candidate, core: Array) -> tuple[float | None, float | None]:
-    if core.sum() < _MIN_TEXTURE_PX:
+def _texture(before: Array, after: Array) -> tuple[float | None, float | None]:
+    if before.shape[1] < _MIN_TEXTURE_PX:
         return None, None
-    first, second = (look.values[:, core].mean(axis=0, dtype=np.float64) for look in (c.before, c.after))
+    first, second = (values.mean(axis=0, dtype=np.float64) for values in (before, after))
     spread = float(first.std()), float(second.std())
     if min(spread) < 1e-4:
         return None, spread[1] / max(spread[0], 1e-4)
@@ -324,8 +273,8 @@ def _texture(c: Candidate, core: Array) -> tuple[float | None, float | None]:
     return kept, spread[1] / spread[0]
 
 
-def _offset_noise(c: Candidate, core: Array) -> float:
-    delta = (c.after.values[:, core] - c.before.values[:, core]).mean(axis=0, dtype=np.float64)
+def _offset_noise(before: Array, after: Array) -> float:
+    delta = (after - before).mean(axis=0, dtype=np.float64)
     return float(delta.std() / max(abs(delta.mean()), 1e-6))
 
 
@@ -386,9 +335,9 @@ def _along_gap(c: Candidate, gap_px: int) -> float:
     return float(near[c.inside].mean())
 
 
-def _saturated(look: Look, core: Array, top: float) -> float:
-    bands = (look.values[:, core] >= top).sum(axis=0)
-    return float((bands >= min(2, look.values.shape[0])).mean())
+def _saturated(values: Array, top: float) -> float:
+    bands = (values >= top).sum(axis=0)
+    return float((bands >= min(2, values.shape[0])).mean())
 
 
 def _rim(c: Candidate, rim: Array, ground: Array) -> tuple[float, float]:

@@ -16,7 +16,8 @@ from ..codes import PseudoChange, Stage
 from ..detect.stage import TimeFacts, stage_of
 from ..prepare import brightness, ndvi
 from ..settings import Suppress
-from .second_look import Candidate, Facts, Spectrum, ndvi_swing
+from .candidate import Candidate
+from .second_look import Facts, Spectrum, ndvi_swing
 
 # What comes back by itself: not to be said of a place whose own history says otherwise.
 _CYCLES = (PseudoChange.CROP_CYCLE, PseudoChange.SEASON)

@@ -1,0 +1,131 @@
+"""The fast reader against rasterio: the same bits, or rasterio's own say."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window as RasterWindow
+
+from ecowatch.errors import ConfigError, SceneError
+from ecowatch.grid import Grid, Window
+from ecowatch.raster import GridReader, Layer, Reading, require_fast
+from ecowatch.raster.tiles import TileReader
+from ecowatch.tiff import read_tile_index
+
+pytest.importorskip("imagecodecs", reason="the extra 'fast' is not installed")
+
+ROWS, COLS = 300, 530
+FORMS = [
+    {"compress": codec, "predictor": predictor, "interleave": interleave}
+    for codec, predictor, interleave in product(("deflate", "zstd"), (1, 2), ("band", "pixel"))
+]
+
+
+def write(path: Path, values: np.ndarray, **more: object) -> Path:
+    profile = {
+        "driver": "GTiff",
+        "count": values.shape[0],
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "dtype": values.dtype.name,
+        "tiled": True,
+        "blockxsize": 128,
+        "blockysize": 64,
+        "crs": "EPSG:32650",
+        "transform": rasterio.Affine(10, 0, 300_000, 0, -10, 3_900_000),
+    }
+    with rasterio.open(path, "w", **(profile | more)) as target:
+        target.write(values)
+    return path
+
+
+def numbers(dtype: str, bands: int = 3) -> np.ndarray:
+    info = np.iinfo(dtype)
+    return np.random.default_rng(5).integers(info.min, info.max, (bands, ROWS, COLS), dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: "-".join(map(str, f.values())))
+def test_equals_rasterio(tmp_path: Path, form: dict[str, object], dtype: str) -> None:
+    path = write(tmp_path / "a.tif", numbers(dtype), **form)
+    reader = TileReader.of(path)
+    assert reader is not None
+    for window in (Window(0, 0, 64, 128), Window(10, 100, 250, 529), Window(256, 512, ROWS, COLS), Window(5, 5, 6, 6)):
+        for indexes in ([1, 2, 3], [3, 1]):
+            out = np.empty((len(indexes), *window.shape), dtype)
+            assert reader.read(indexes, window, out)
+            with rasterio.open(path) as dataset:
+                place = RasterWindow(window.col0, window.row0, *window.shape[::-1])
+                assert (out == dataset.read(indexes, window=place)).all()
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tiled": False, "blockysize": 16},
+        {"compress": "lzw"},
+        {"compress": "deflate", "predictor": 3, "dtype": "float32"},
+        {"compress": "deflate", "ENDIANNESS": "BIG"},
+        {"compress": "jpeg", "photometric": "ycbcr", "interleave": "pixel", "dtype": "uint8"},
+        {"nbits": 12, "compress": "deflate"},
+    ],
+    ids=["strips", "lzw", "float", "big-endian", "jpeg", "12-bit"],
+)
+def test_what_is_not_plain_is_left_to_rasterio(tmp_path: Path, more: dict[str, object]) -> None:
+    values = (numbers("uint16") % 4000).astype(str(more.get("dtype", "uint16")))
+    if "tiled" in more:
+        more = more | {"blockxsize": COLS}
+    assert read_tile_index(write(tmp_path / "a.tif", values, **more)) is None
+
+
+def layer(path: Path, index: int = 1, dtype: str = "uint16") -> Layer:
+    with rasterio.open(path) as dataset:
+        grid = Grid.from_parts(dataset.crs.to_wkt(), dataset.transform, dataset.shape)
+    return Layer(path, "GTiff", path.name, index, grid, dtype, 0.0)
+
+
+def test_a_tile_left_out_reads_as_rasterio_says(tmp_path: Path) -> None:
+    path, values = tmp_path / "sparse.tif", numbers("uint16", 1)
+    values[:, :64, :128] = 0
+    write(path, values, compress="deflate", SPARSE_OK=True, nodata=0)
+    index = read_tile_index(path)
+    assert index is not None and int(index.lengths[0, 0, 0]) == 0
+    own = layer(path)
+    read = [GridReader(own.grid, Reading(fast)).read([own], own.grid.window).values for fast in (True, False)]
+    assert (read[0] == read[1]).all() and (read[0] == values).all()
+
+
+def test_a_damaged_tile_is_refused_with_the_file_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "damaged.tif", numbers("uint16", 1), compress="deflate")
+    index = read_tile_index(path)
+    assert index is not None
+    with path.open("r+b") as stream:
+        stream.seek(int(index.offsets[0, 1, 1]))
+        stream.write(bytes(64))
+    own = layer(path)
+    with GridReader(own.grid, Reading(fast=True)) as reader, pytest.raises(SceneError, match=r"damaged\.tif") as refused:
+        reader.read([own], own.grid.window)
+    assert refused.value.code == "RASTER_UNREADABLE"
+
+
+def test_blocks_are_kept_by_content(tmp_path: Path) -> None:
+    """A file that was replaced is another file, even under its old name."""
+    first, second = numbers("uint16", 1), numbers("uint16", 1)[:, ::-1]
+    own = layer(write(tmp_path / "a.tif", first, compress="deflate"))
+    with GridReader(own.grid, Reading(fast=True)) as reader:
+        assert (reader.read([own], own.grid.window).values == first).all()
+    write(tmp_path / "a.tif", second, compress="deflate")
+    newer = Layer(own.path, own.driver, "another digest", 1, own.grid, own.dtype, own.fill)
+    with GridReader(own.grid, Reading(fast=True)) as reader:
+        assert (reader.read([newer], own.grid.window).values == second).all()
+
+
+def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecowatch.raster.tiles.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"ecowatch\[fast\]"):
+        require_fast()
