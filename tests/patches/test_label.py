@@ -7,11 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import shapely
+from rasterio import features
 from scipy import ndimage as ndi
+from shapely.geometry import shape
 
 from ecowatch.grid import Grid
-from ecowatch.patches import PixelPatch, outline_of_runs, patches_from_runs, polygon_of, simplified
-from ecowatch.patches._kernels import label_runs, trace_rings
+from ecowatch.patches import PixelPatch, outline_of_runs, outlines_of, patches_from_runs, polygon_of, simplified
+from ecowatch.patches._kernels import fill_holes, label_runs, number_parts, trace_patches
 
 GRID = Grid.from_parts("EPSG:32650", (10, 0, 300_000, 0, -10, 4_000_000), (200, 200))
 
@@ -168,17 +170,55 @@ def test_outline_of_runs_is_their_ground() -> None:
     assert outline_of_runs(runs_of(image), GRID).area == 100 * image.sum()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_outlines_equal_those_of_gdal(seed: int) -> None:
+    """The oracle traces 4-connected pixels by itself; its parts, put together by patch, are ours, holes and all."""
+    rng = np.random.default_rng(seed)
+    image = rng.random((60, 60)) < (0.45, 0.55, 0.65, 0.8)[seed]
+    patches = join(image)
+    shapes = [
+        shape(g) for g, v in features.shapes(image.astype(np.uint8), transform=GRID.transform, connectivity=4) if v
+    ]
+    outlines = outlines_of(patches, GRID, max_hole_m2=0)
+    assert all(shapely.is_valid(outlines))
+    assert sorted(shapely.area(shapely.get_parts(outlines))) == sorted(p.area for p in shapes)
+    assert shapely.union_all(outlines).equals(shapely.union_all(shapes))
+    tree = shapely.STRtree(outlines)
+    for part in shapes:
+        (own,) = tree.query(part.representative_point(), predicate="within")
+        assert shapely.covers(outlines[own], part)
+
+
+@pytest.mark.parametrize("largest_px", [1, 3, 20])
+def test_filled_holes_equal_those_labelled_by_scipy(largest_px: int) -> None:
+    image = np.pad(np.random.default_rng(largest_px).random((60, 60)) < 0.65, 2)
+    labels, count = ndi.label(~image)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    small = (sizes <= largest_px) & (np.arange(count + 1) > 1)
+    made = image.astype(np.int32)
+    fill_holes(made, largest_px, np.empty(largest_px + 5, np.int64))
+    assert ((made != 0) == (image | small[labels])).all()
+
+
 @pytest.mark.compiled
 def test_compiled_kernels_equal_their_python() -> None:
     rng = np.random.default_rng(2)
     image = np.pad(ndi.gaussian_filter(rng.standard_normal((30, 30)), 1) > 0.1, 1)
     runs = runs_of(image)
+    bounds = np.array([0, len(runs)])
     found = []
-    for labels, trace in ((label_runs, trace_rings), (label_runs.py_func, trace_rings.py_func)):
+    for pure in (False, True):
+        labels, fill, number, trace = (
+            k.py_func if pure else k for k in (label_runs, fill_holes, number_parts, trace_patches)
+        )
         parent, points = np.empty(len(runs), np.int64), np.zeros((5000, 2), np.int64)
-        ends = np.zeros(5000, np.int64)
+        ends, parts, until = np.zeros(5000, np.int64), np.zeros(5000, np.int64), np.zeros(1, np.int64)
         labels(runs, parent)
-        rings = trace(image.astype(np.uint8), points, ends)
-        found.append((parent, points, ends[:rings]))
+        filled = image.astype(np.int32)
+        fill(filled, 3, np.empty(8, np.int64))
+        numbered = filled.copy()
+        count = number(numbered)
+        trace(runs.astype(np.int64), bounds, 2.0, points, ends, parts, until)
+        found.append((parent, points, ends, parts, until, filled, numbered, np.array(count)))
     for one, other in zip(*found, strict=True):
         assert (one == other).all()

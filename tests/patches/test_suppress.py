@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from ecowatch.codes import PseudoChange, Stage, State
 from ecowatch.detect.stage import TimeFacts
-from ecowatch.patches.second_look import Candidate, Facts, Look
+from ecowatch.patches.candidate import Candidate, Look
+from ecowatch.patches.second_look import Facts
 from ecowatch.patches.suppress import RULES, judge
 from ecowatch.settings import Suppress
 from ecowatch.simulate.changes import SPECTRA

@@ -3,7 +3,17 @@
 from .activity import NamedActivity, name_activity
 from .candidate import Candidate, Look
 from .context import Context, context_of, dark_levels
-from .label import PixelPatch, connected, outline_of_runs, patches_from_runs, polygon_of, simplified
+from .label import (
+    PixelPatch,
+    connected,
+    grouped,
+    outline_of_runs,
+    outlines_of,
+    outlines_of_groups,
+    patches_from_runs,
+    polygon_of,
+    simplified,
+)
 from .limits import limits_of
 from .measure import Evidence, mean_spectrum, shape_of, straightness_of, strength_of
 from .suppress import Verdict, judge
@@ -19,11 +29,14 @@ __all__ = [
     "connected",
     "context_of",
     "dark_levels",
+    "grouped",
     "judge",
     "limits_of",
     "mean_spectrum",
     "name_activity",
     "outline_of_runs",
+    "outlines_of",
+    "outlines_of_groups",
     "patches_from_runs",
     "polygon_of",
     "shape_of",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
-from scipy import ndimage
-from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import Grid, Window
-from ._kernels import draw_runs, label_runs, trace_rings
+from ._kernels import draw_runs, label_runs, trace_patches
 
 Array = np.ndarray[Any, Any]
 
@@ -75,44 +75,66 @@ def connected(runs: Array) -> Array:
     return np.unique(parent, return_inverse=True)[1].reshape(-1)
 
 
-def patches_from_runs(runs: Array, sums: Array, *, min_strong_px: int, min_px: int) -> list[PixelPatch]:
-    """Join runs of all blocks into patches and keep those with enough strong pixels (hysteresis).
+class Groups(NamedTuple):
+    """Connected groups of runs, as arrays: group k has ``runs[bounds[k]:bounds[k + 1]]`` and ``sums[k]``."""
+
+    runs: Array
+    bounds: Array
+    sums: Array
+
+
+def grouped(runs: Array, sums: Array, *, min_strong_px: int, min_px: int) -> Groups:
+    """Join runs of all blocks into groups and keep those with enough strong pixels (hysteresis).
 
     Parameters
     ----------
     runs, sums
         As `detect.BlockResult` gives them, of all blocks in any order.
     min_strong_px
-        A patch with fewer strong pixels is noise that only reached the weak threshold.
+        A group with fewer strong pixels is noise that only reached the weak threshold.
     min_px
-        Patches with fewer pixels cannot reach any minimum area.
+        Groups with fewer pixels cannot reach any minimum area.
 
     Returns
     -------
-    list of PixelPatch
+    Groups
         Ordered by first row, then first column: independent of the order of blocks and tiles.
     """
+    if not len(runs):
+        return Groups(runs, np.zeros(1, np.int64), sums)
     order = np.lexsort((runs[:, 1], runs[:, 0]))
-    runs, sums = runs[order], sums[order]
+    runs = runs[order]
     group = connected(runs)
     by_group = np.argsort(group, kind="stable")
-    bounds = np.flatnonzero(np.diff(group[by_group], prepend=-1, append=-1))
-    if not len(runs):
-        return []
-    starts, sums, runs = bounds[:-1], sums[by_group], runs[by_group]
+    runs, sums, group = runs[by_group], sums[order[by_group]], group[by_group]
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
     totals = np.add.reduceat(sums, starts, axis=0)
     totals[:, 2] = np.maximum.reduceat(sums[:, 2], starts)
     pixels = np.add.reduceat((runs[:, 2] - runs[:, 1]).astype(np.int64), starts)
-    kept = np.flatnonzero((totals[:, 0] >= min_strong_px) & (pixels >= min_px))
-    return [PixelPatch(runs[bounds[i] : bounds[i + 1]], totals[i]) for i in kept]
+    kept = (totals[:, 0] >= min_strong_px) & (pixels >= min_px)
+    lengths = np.diff(starts, append=len(runs))[kept]
+    return Groups(runs[kept[group]], np.concatenate([[0], np.cumsum(lengths)]), totals[kept])
+
+
+def patches_from_runs(runs: Array, sums: Array, *, min_strong_px: int, min_px: int) -> list[PixelPatch]:
+    """Return the groups that `grouped` gives, each as a value of its own."""
+    groups = grouped(runs, sums, min_strong_px=min_strong_px, min_px=min_px)
+    ends = groups.bounds.tolist()
+    return [PixelPatch(groups.runs[a:b], total) for (a, b), total in zip(pairwise(ends), groups.sums, strict=True)]
 
 
 def polygon_of(patch: PixelPatch, grid: Grid, *, max_hole_m2: float) -> BaseGeometry:
-    """Return the outline of a patch along its pixel edges, small holes filled.
+    """Return the outline of one patch, as `outlines_of` does."""
+    outline: BaseGeometry = outlines_of([patch], grid, max_hole_m2=max_hole_m2)[0]
+    return outline
+
+
+def outlines_of(patches: Sequence[PixelPatch], grid: Grid, *, max_hole_m2: float) -> Array:
+    """Return the outlines of patches along their pixel edges, small holes filled; valid as they are traced.
 
     Parameters
     ----------
-    patch
+    patches
         Connected pixels; those that meet at corners only become parts of a MultiPolygon.
     grid
         The area's grid.
@@ -121,92 +143,61 @@ def polygon_of(patch: PixelPatch, grid: Grid, *, max_hole_m2: float) -> BaseGeom
 
     Returns
     -------
-    Polygon or MultiPolygon
-        Valid, in the CRS of `grid`.
+    ndarray
+        Polygon or MultiPolygon each, in the CRS of `grid`.
     """
-    window = patch.window.padded(1)
-    largest_px = max_hole_m2 / grid.pixel_m**2
-    shells, holes = _shells_and_holes(_filled(patch.image(border_px=1), largest_px))
+    if not patches:
+        return np.empty(0, object)
+    runs = np.concatenate([patch.runs[:, :3] for patch in patches])
+    bounds = np.concatenate([[0], np.cumsum([len(patch.runs) for patch in patches])])
+    return outlines_of_groups(runs, bounds, grid, max_hole_m2=max_hole_m2)
+
+
+def outlines_of_groups(runs: Array, bounds: Array, grid: Grid, *, max_hole_m2: float) -> Array:
+    """Return the outlines of `Groups`; otherwise as `outlines_of`."""
+    if len(bounds) == 1:
+        return np.empty(0, object)
+    # Every corner of an outline is one of the four of a run, and each ring repeats one.
+    corners, ends = np.empty((6 * len(runs) + 8, 2), np.int64), np.empty(2 * len(runs) + 8, np.int64)
+    part_of, rings_until = np.empty(len(ends), np.int64), np.empty(len(bounds) - 1, np.int64)
+    trace_patches(
+        np.ascontiguousarray(runs, np.int64), bounds, max_hole_m2 / grid.pixel_m**2, corners, ends, part_of, rings_until
+    )
+    count = int(rings_until[-1])
+    ends, part_of = ends[:count], part_of[:count]
+    return _polygons(corners[: ends[-1]], ends, part_of, np.diff(rings_until, prepend=0), grid)
+
+
+def _polygons(corners: Array, ends: Array, part_of: Array, rings_of_patch: Array, grid: Grid) -> Array:
+    """Put rings together: of each part of a patch its shell and its holes, of each patch its parts."""
+    lengths = np.diff(ends, prepend=0)
+    ring_of = np.repeat(np.arange(len(ends)), lengths)
     t = grid.transform
-
-    def on_map(ring: Array) -> Array:
-        return np.column_stack([t.c + t.a * (ring[:, 0] + window.col0), t.f + t.e * (ring[:, 1] + window.row0)])
-
-    return _assembled([on_map(r) for r in shells], [on_map(r) for r in holes])
-
-
-def _filled(inside: Array, largest_px: float) -> Array:
-    """Fill holes of up to `largest_px` pixels; done on pixels, so that an island in a filled hole is filled over too."""
-    if largest_px < 1:
-        return inside
-    holes, count = ndimage.label(inside == 0)
-    if count == 1:
-        return inside
-    small = np.bincount(holes.ravel(), minlength=count + 1) <= largest_px
-    # Zero is the patch itself; the border, which surrounds it, is label one.
-    small[:2] = False
-    return np.where(small[holes], np.uint8(1), inside)
+    on_map = np.column_stack([t.c + t.a * corners[:, 0], t.f + t.e * corners[:, 1]])
+    rings = shapely.linearrings(on_map, indices=ring_of)
+    patch_of = np.repeat(np.arange(len(rings_of_patch)), rings_of_patch)
+    # An outline that meets itself at a corner carries a hole along, so each ring is told by its own turn.
+    order = np.lexsort((~_runs_clockwise(corners, ring_of, ends), part_of, patch_of))
+    part = (
+        np.cumsum(np.diff(part_of[order], prepend=0).astype(bool) | np.diff(patch_of[order], prepend=0).astype(bool))
+        - 1
+    )
+    polygons = shapely.polygons(rings[order], indices=part)
+    patch_of_part = patch_of[order][np.flatnonzero(np.diff(part, prepend=-1))]
+    parts_of_patch = np.bincount(patch_of_part, minlength=len(rings_of_patch))
+    outlines: Array = shapely.multipolygons(polygons, indices=patch_of_part)
+    single = np.flatnonzero(parts_of_patch == 1)
+    outlines[single] = polygons[np.searchsorted(patch_of_part, single)]
+    return outlines
 
 
-def _shells_and_holes(inside: Array) -> tuple[list[Array], list[Array]]:
-    """Rings of the outline, outer ones and holes."""
-    # Each pixel has four corners and each ring repeats one.
-    capacity = 5 * int(np.count_nonzero(inside)) + 8
-    points, ends = np.empty((capacity, 2), np.int64), np.empty(capacity, np.int64)
-    count = trace_rings(inside, points, ends)
-    starts = np.concatenate([[0], ends[: count - 1]])
-    shells: list[Array] = []
-    holes: list[Array] = []
-    for number in range(count):
-        for ring in _simple_rings(points[starts[number] : ends[number]]):
-            # An outline that meets itself at a corner carries a hole along, so each part is told by its own turn.
-            area = float(np.sum(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1])) / 2
-            (shells if area > 0 else holes).append(ring)
-    return shells, holes
-
-
-def _simple_rings(ring: Array) -> Iterator[Array]:
-    """Split a ring that meets itself at corners, as holes of diagonal pixels do, into rings that do not."""
-    keys = ring[:-1, 0] * (1 << 32) + ring[:-1, 1]
-    if len(np.unique(keys)) == len(keys):
-        yield ring
-        return
-    walked: list[int] = []
-    place: dict[int, int] = {}
-    for number, key in enumerate(keys.tolist()):
-        if key in place:
-            first = place[key]
-            yield ring[[*walked[first:], walked[first]]]
-            for other in walked[first + 1 :]:
-                del place[int(keys[other])]
-            del walked[first + 1 :]
-        else:
-            place[key] = len(walked)
-            walked.append(number)
-    yield ring[[*walked, walked[0]]]
-
-
-def _assembled(shells: list[Array], holes: list[Array]) -> BaseGeometry:
-    if len(shells) == 1:
-        return _valid(Polygon(shells[0], holes))
-    polygons = shapely.polygons([shapely.linearrings(shell) for shell in shells])
-    inner: list[list[Array]] = [[] for _ in shells]
-    if holes:
-        areas, innermost = shapely.area(polygons), np.zeros(len(holes), int)
-        # Where several shells hold a hole, it belongs to the innermost.
-        points = shapely.point_on_surface(shapely.polygons([shapely.linearrings(hole) for hole in holes]))
-        found, around = shapely.STRtree(polygons).query(points, predicate="within")
-        for number in np.lexsort((-areas[around], found)):
-            innermost[found[number]] = around[number]
-        for hole, shell in zip(holes, innermost, strict=True):
-            inner[shell].append(hole)
-    parts = [Polygon(shell, rings) for shell, rings in zip(shells, inner, strict=True)]
-    return _valid(MultiPolygon(parts))
-
-
-def _valid(geometry: BaseGeometry) -> BaseGeometry:
-    # A hole that meets itself at a corner is one ring too many for the standard; the repair keeps its area.
-    return geometry if geometry.is_valid else shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+def _runs_clockwise(corners: Array, ring_of: Array, ends: Array) -> Array:
+    """Which rings are shells: bool, by the sign of their area."""
+    following = np.minimum(np.arange(len(corners)) + 1, len(corners) - 1)
+    twice = corners[:, 0] * corners[following, 1] - corners[following, 0] * corners[:, 1]
+    twice[ends - 1] = 0
+    clockwise: Array = np.bincount(ring_of, weights=twice.astype(np.float64)) > 0
+    return clockwise
 
 
 def simplified(geometries: list[BaseGeometry], *, tolerance: float) -> list[BaseGeometry]:
@@ -240,7 +231,7 @@ def simplified(geometries: list[BaseGeometry], *, tolerance: float) -> list[Base
 def outline_of_runs(runs: Array, grid: Grid) -> BaseGeometry:
     """Return the union of runs ``(row, first col, last col + 1)`` as one polygon set in the CRS of `grid`."""
     order = np.lexsort((runs[:, 1], runs[:, 0]))
-    patches = patches_from_runs(runs[order, :3], np.zeros((len(runs), 3), np.int64), min_strong_px=0, min_px=0)
-    polygons = [polygon_of(patch, grid, max_hole_m2=0.0) for patch in patches]
+    groups = grouped(runs[order, :3], np.zeros((len(runs), 3), np.int64), min_strong_px=0, min_px=0)
     # Groups of runs never touch: their outlines stand side by side as they are.
-    return MultiPolygon([part for polygon in polygons for part in shapely.get_parts(polygon)])
+    outlines = outlines_of_groups(groups.runs, groups.bounds, grid, max_hole_m2=0.0)
+    return MultiPolygon(list(shapely.get_parts(outlines)))
