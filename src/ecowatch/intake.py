@@ -15,18 +15,18 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from .digests import file_digests
 from .errors import IntakeError
-from .tiff import check_tiff
+from .objects import ObjectStream, is_object, object_state, read_object, url_of
+from .tiff import check_tiff, check_tiff_stream
 
 MAX_TEXT_BYTES = 16 * 2**20
 MAX_JSON_DEPTH = 64
-_CHUNK = 4 * 2**20
 
 
 class FileKind(StrEnum):
@@ -38,6 +38,7 @@ class FileKind(StrEnum):
     SHAPEFILE = "ESRI Shapefile"
     FILEGDB = "OpenFileGDB"
     GEOJSON = "GeoJSON"
+    PARQUET = "Parquet"
     XML = "xml"
     TEXT = "text"
 
@@ -51,7 +52,10 @@ _SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 
 @dataclass(frozen=True)
 class Admitted:
-    """A checked file: its real path, what it is, its size in bytes and the SHA-256 of its content."""
+    """A checked file: its real path, what it is, its size in bytes and the SHA-256 of its content.
+
+    Of an object in a store, `digest` is the store's word for its content: made of ETag, size and version.
+    """
 
     path: Path
     kind: FileKind
@@ -83,29 +87,130 @@ def admit(
     ------
     IntakeError
         ``FILE_MISSING``, ``OUTSIDE_ROOTS``, ``NOT_A_FILE``, ``FILE_EMPTY``, ``FILE_TOO_LARGE``, ``FILE_KIND``,
-        ``RASTER_*`` (from the structure check of TIFF files) or ``FILE_UNREADABLE``.
+        ``RASTER_*`` (from the structure check of TIFF files), ``FILE_UNREADABLE`` or ``FILE_CHANGING``.
     """
+    return admit_all([path], roots=roots, kinds=kinds, max_bytes=max_bytes)[0]
+
+
+def admit_all(
+    paths: Sequence[Path],
+    *,
+    roots: Sequence[Path],
+    kinds: Collection[FileKind],
+    max_bytes: int = 64 * 2**30,
+) -> list[Admitted]:
+    """Check several files: all of them before any is read whole, then their digests by a thread per core.
+
+    Parameters
+    ----------
+    paths, roots, kinds, max_bytes
+        As for `admit`.
+
+    Raises
+    ------
+    IntakeError
+        As `admit`, for the first file it happens to.
+    """
+    checked = [(_checked_object if is_object(path) else _checked)(path, roots, kinds, max_bytes) for path in paths]
+    digests = _digests_of([part for one in checked for part in one.parts])
+    return [
+        Admitted(one.path, one.kind, one.size_bytes, one.identity or _joined([(p, digests[p]) for p in one.parts]))
+        for one in checked
+    ]
+
+
+class _Checked(NamedTuple):
+    """A file that may be read: its real path, what it is, the files it consists of and their bytes."""
+
+    path: Path
+    kind: FileKind
+    parts: list[Path]
+    size_bytes: int
+    identity: str = ""
+
+
+def _checked(path: Path, roots: Sequence[Path], kinds: Collection[FileKind], max_bytes: int) -> _Checked:
     real = resolve_under(path, roots)
     try:
         kind = _kind_of(real)
         parts = _parts_of(real, kind)
         size = sum(part.stat().st_size for part in parts)
-        if kind not in kinds:
-            raise IntakeError(
-                "FILE_KIND",
-                path,
-                f"the content is {_describe(real, kind)}",
-                f"give one of: {', '.join(sorted(k.value for k in kinds))}",
-            )
-        if size > max_bytes:
-            raise IntakeError("FILE_TOO_LARGE", path, f"{size} bytes", f"at most {max_bytes} bytes are read")
+        _check_use(path, kind, _describe(real, kind), size, kinds, max_bytes)
         if kind is FileKind.TIFF:
             check_tiff(real)
-        return Admitted(real, kind, size, _digest_of(parts))
+        return _Checked(real, kind, parts, size)
     except IntakeError:
         raise
     except OSError as error:
-        raise IntakeError("FILE_UNREADABLE", path, error.strerror or str(error), "check the permissions") from error
+        raise _unreadable(path, error) from error
+
+
+def _check_use(
+    path: object, kind: FileKind, described: str, size: int, kinds: Collection[FileKind], max_bytes: int
+) -> None:
+    if kind not in kinds:
+        remedy = f"give one of: {', '.join(sorted(k.value for k in kinds))}"
+        raise IntakeError("FILE_KIND", path, f"the content is {described}", remedy)
+    if size > max_bytes:
+        raise IntakeError("FILE_TOO_LARGE", path, f"{size} bytes", f"at most {max_bytes} bytes are read")
+
+
+# What is read of objects: single files whose head tells what they are.
+_OBJECT_KINDS = frozenset({FileKind.TIFF, FileKind.JP2, FileKind.GEOJSON})
+
+
+def _checked_object(path: Path, roots: Sequence[Path], kinds: Collection[FileKind], max_bytes: int) -> _Checked:
+    """Check an object by its head: nothing is read that is not needed."""
+    if not any(is_object(root) and path.is_relative_to(root) for root in roots):
+        raise IntakeError("OUTSIDE_ROOTS", url_of(path), "it lies under none of the input roots", "add it to 'roots'")
+    if FileKind.GPKG in kinds:
+        raise IntakeError(
+            "FILE_KIND", url_of(path), "polygons are not read from a store", "give a file of this machine"
+        )
+    state = object_state(path)
+    if not state.size_bytes:
+        raise IntakeError("FILE_EMPTY", url_of(path), "0 bytes", "fetch it again")
+    stream = ObjectStream(path, state)
+    head = stream.read(512)
+    kind = _kind_of_head(head)
+    described = kind.value if kind is not FileKind.TEXT else "none of the known formats"
+    _check_use(url_of(path), kind, described, state.size_bytes, _OBJECT_KINDS & set(kinds), max_bytes)
+    if kind is FileKind.TIFF:
+        stream.seek(0)
+        check_tiff_stream(stream, url_of(path), state.size_bytes)
+    return _Checked(path, kind, [], state.size_bytes, state.identity)
+
+
+def check_unchanged(path: Path, digest: str) -> None:
+    """See that an object is still the one that was admitted; files of this machine are not asked.
+
+    Raises
+    ------
+    IntakeError
+        ``FILE_CHANGING``.
+    """
+    if is_object(path) and object_state(path).identity != digest:
+        raise IntakeError("FILE_CHANGING", url_of(path), "it was replaced since the run began", "run again")
+
+
+def _digests_of(parts: Sequence[Path]) -> dict[Path, str]:
+    try:
+        return dict(zip(parts, file_digests(parts), strict=True))
+    except IntakeError:
+        raise
+    except OSError as error:
+        raise _unreadable(error.filename, error) from error
+
+
+def _unreadable(path: object, error: OSError) -> IntakeError:
+    return IntakeError("FILE_UNREADABLE", path, error.strerror or str(error), "check the permissions")
+
+
+def _joined(digests: Sequence[tuple[Path, str]]) -> str:
+    """One digest of the parts of a file."""
+    if len(digests) == 1:
+        return digests[0][1]
+    return hashlib.sha256("".join(f"{part.suffix}{digest}" for part, digest in digests).encode()).hexdigest()
 
 
 def resolve_under(path: Path, roots: Sequence[Path]) -> Path:
@@ -121,7 +226,7 @@ def resolve_under(path: Path, roots: Sequence[Path]) -> Path:
     real = Path(os.path.realpath(path))
     if not real.exists():
         raise IntakeError("FILE_MISSING", path, "no such file", "check the path")
-    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
+    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots if not is_object(root)):
         raise IntakeError(
             "OUTSIDE_ROOTS",
             path,
@@ -152,6 +257,8 @@ def _kind_of_head(head: bytes) -> FileKind:
         return FileKind.JP2
     if head[:16] == b"SQLite format 3\0":
         return FileKind.GPKG
+    if head[:4] == b"PAR1":
+        return FileKind.PARQUET
     if head[:4] == b"\0\0\x27\x0a":
         return FileKind.SHAPEFILE
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -182,23 +289,6 @@ def _parts_of(real: Path, kind: FileKind) -> list[Path]:
     if kind is FileKind.FILEGDB:
         return sorted(p for p in real.iterdir() if p.is_file() and not p.name.endswith(".lock"))
     return [real]
-
-
-def _digest_of(parts: Sequence[Path]) -> str:
-    digests = [_file_digest(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in parts]
-    if len(digests) == 1:
-        return digests[0]
-    joined = "".join(f"{p.suffix}{d}" for p, d in zip(parts, digests, strict=True))
-    return hashlib.sha256(joined.encode()).hexdigest()
-
-
-@lru_cache(maxsize=65536)
-def _file_digest(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 - size and time are cache keys
-    total = hashlib.sha256()
-    with Path(path).open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
 
 
 def read_json(admitted: Admitted) -> Any:
@@ -285,6 +375,15 @@ def read_text(admitted: Admitted) -> str:
             f"at most {MAX_TEXT_BYTES} bytes of text",
         )
     try:
+        if is_object(admitted.path):
+            return _object_text(admitted)
         return admitted.path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise IntakeError("TEXT_ENCODING", admitted.path, str(error), "save it as UTF-8") from error
+
+
+def _object_text(admitted: Admitted) -> str:
+    state = object_state(admitted.path)
+    if state.identity != admitted.digest:
+        raise IntakeError("FILE_CHANGING", url_of(admitted.path), "it was replaced while it was read", "run again")
+    return read_object(admitted.path, state).decode("utf-8-sig")

@@ -49,6 +49,9 @@ def read_coarse(layers: Sequence[Layer], grid: Grid) -> Pixels:
             if window is None:
                 continue
             step = max(1, int(grid.pixel_m / layer.grid.pixel_m))
+            if min(window.shape) <= step // 2:
+                # A scene of which a sliver lies under the grid: the middle one of `step` pixels is not there.
+                step = min(window.shape)
             data = _decimated(layers[first:last], window, step)
             scale = Affine.scale(window.shape[1] / data.shape[2], window.shape[0] / data.shape[1])
             reproject(

@@ -13,7 +13,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ..errors import SceneError
 from ..grid import Grid
-from ..intake import Admitted
+from ..intake import Admitted, check_unchanged
+from ..objects import gdal_name, gdal_options, is_object, url_of
 
 # PAM and directory listings are off so that no sidecar can change what a file says; the network stays shut.
 _GDAL_OPTIONS = {
@@ -47,8 +48,14 @@ def gdal_version() -> str:
     return str(rasterio.__gdal_version__)
 
 
-def open_checked(path: Path, driver: str) -> Any:
-    """Open a checked file with its named driver; an own handle, never shared."""
+def open_checked(path: Path, driver: str, digest: str = "") -> Any:
+    """Open a checked file with its named driver; an own handle, never shared.
+
+    An object of a store is opened under settings that let GDAL ask for this one object and no other, if it is still the
+    one of that `digest`.
+    """
+    if is_object(path):
+        return _open_object(path, driver, digest)
     try:
         with warnings.catch_warnings():
             # Some products state the position in their metadata only; `Layer.grid` holds it.
@@ -56,6 +63,17 @@ def open_checked(path: Path, driver: str) -> Any:
             return rasterio.open(path, driver=driver, sharing=False)
     except (RasterioError, UnicodeDecodeError, ValueError) as error:
         raise SceneError("RASTER_UNREADABLE", path, reason_of(error), "fetch the file again") from error
+
+
+def _open_object(path: Path, driver: str, digest: str) -> Any:
+    if digest:
+        check_unchanged(path, digest)
+    try:
+        with warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS | gdal_options(path)):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(gdal_name(path), driver=driver, sharing=False)
+    except (RasterioError, UnicodeDecodeError, ValueError) as error:
+        raise SceneError("RASTER_UNREADABLE", url_of(path), reason_of(error), "fetch the file again") from error
 
 
 def reason_of(error: BaseException) -> str:

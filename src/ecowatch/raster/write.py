@@ -13,8 +13,7 @@ import rasterio.shutil
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
-from ..atomic import replacing
-from ..errors import StorageError
+from ..atomic import replacing, storage_error
 from ..grid import BLOCK_PX, Grid
 from .files import gdal_env
 
@@ -161,4 +160,4 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except RasterioError as error:
-        raise StorageError("CANNOT_WRITE", path, str(error), "free space or permissions") from error
+        raise storage_error(path, error) from error

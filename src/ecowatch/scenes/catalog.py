@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import ConfigError, EcowatchError
+from ..errors import ConfigError, EcowatchError, UnavailableError
 from ..intake import resolve_under
+from ..objects import is_object, url_of
 from ..settings import SceneSource
 from . import geotiff, landsat, safe, stac
+from .index import Box
 from .reading import Candidate, Reading
 from .scene import Catalog, Quarantined
 
@@ -23,7 +29,12 @@ _READERS: MappingProxyType[str, Callable[[SceneSource, Sequence[Path]], Iterator
 )
 
 
-def find_scenes(source: SceneSource, roots: Sequence[Path]) -> Catalog:
+_BATCH = 64
+INDEX_SUFFIX = ".parquet"
+_FROM_STORES = ("stac", "geotiff")
+
+
+def find_scenes(source: SceneSource, roots: Sequence[Path], *, within: Sequence[Box] | None = None) -> Catalog:
     """Return the scenes of one source, oldest first, and what had to be left out.
 
     Parameters
@@ -32,6 +43,8 @@ def find_scenes(source: SceneSource, roots: Sequence[Path]) -> Catalog:
         A table ``[[sources]]`` of the review.
     roots
         Folders under which every file must lie.
+    within
+        Boxes of the areas in degrees: from an index, only scenes that touch one are made; None: all.
 
     Returns
     -------
@@ -45,15 +58,21 @@ def find_scenes(source: SceneSource, roots: Sequence[Path]) -> Catalog:
     IntakeError
         ``OUTSIDE_ROOTS`` where the folder itself lies elsewhere.
     """
-    if not source.path.exists():
+    if is_object(source.path):
+        _check_objects(source)
+    elif not source.path.exists():
         raise ConfigError("PATH_MISSING", source.path, "no such file or folder", "correct 'path' of this source")
-    if not source.path.is_dir() and source.product != "stac":
+    elif not source.path.is_dir() and source.product != "stac":
         raise ConfigError("PATH_MISSING", source.path, "it is a file, not a folder", "name the folder of the scenes")
-    resolve_under(source.path, roots)
+    else:
+        resolve_under(source.path, roots)
     readings: list[Reading] = []
     refused: list[Quarantined] = []
-    for candidate in _READERS[source.product](source, roots):
-        outcome = _tried(candidate)
+    if source.product == "stac" and source.path.suffix == INDEX_SUFFIX:
+        candidates = stac.indexed_candidates(source, roots, within)
+    else:
+        candidates = _READERS[source.product](source, roots)
+    for outcome in _outcomes(candidates):
         if isinstance(outcome, Reading):
             readings.append(outcome)
         else:
@@ -63,10 +82,25 @@ def find_scenes(source: SceneSource, roots: Sequence[Path]) -> Catalog:
     return Catalog(tuple(scenes), tuple(sorted([*refused, *dropped])))
 
 
+def _check_objects(source: SceneSource) -> None:
+    if source.product not in _FROM_STORES:
+        finding, remedy = f"product {source.product!r} is not read from a store", f"use {' or '.join(_FROM_STORES)}"
+        raise ConfigError("PRODUCT_LOCAL", url_of(source.path), finding, remedy)
+
+
+def _outcomes(candidates: Iterator[Candidate]) -> Iterator[Reading | Quarantined]:
+    """Try candidates by a thread per core, a bounded number at a time; outcomes in the order of the candidates."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        while batch := list(islice(candidates, _BATCH)):
+            # Each runs in an own copy of the context, which holds the memory of digests.
+            yield from [f.result() for f in [pool.submit(copy_context().run, _tried, c) for c in batch]]
+
+
 def _tried(candidate: Candidate) -> Reading | Quarantined:
     try:
         return candidate.read()
-    except ConfigError:
+    except (ConfigError, UnavailableError):
+        # A store that does not answer says nothing about the scene: without it nothing can be told of the area.
         raise
     except EcowatchError as error:
         # Name the part only: the candidate itself stands before the finding.

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError, SceneError
+from ..objects import is_object, objects_under
 from ..settings import BandDescription, SceneSource
 from .dates import civil_noon
 from .reading import Candidate, RasterFile, Reading, band_of, layer_of, open_raster
@@ -35,7 +36,8 @@ def candidates(source: SceneSource, roots: Sequence[Path]) -> Iterator[Candidate
             f"sensor {source.sensor!r} does not say what the bands of a GeoTIFF are",
             "name a sensor of the table, or describe the bands under [[sources.bands]]",
         )
-    for path in sorted(source.path.rglob("*")):
+    found = objects_under(source.path) if is_object(source.path) else source.path.rglob("*")
+    for path in sorted(found):
         if path.suffix.lower() in _SUFFIXES:
             yield Candidate(str(path), partial(_read, path, source, sensor, described, roots))
 

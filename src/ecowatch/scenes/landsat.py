@@ -11,7 +11,7 @@ from ..errors import SceneError
 from ..intake import FileKind, admit, read_json, read_text, read_xml
 from ..settings import SceneSource
 from .dates import utc_instant
-from .reading import Candidate, Reading, layer_of, local_path, open_raster, require_red_and_nir
+from .reading import Candidate, Reading, layer_of, local_path, open_raster, open_rasters, require_red_and_nir
 from .scene import Band, Quality, QualityKind, Scene
 from .sensors import SENSORS, Sensor
 
@@ -143,10 +143,11 @@ def _bands(sensor: Sensor, groups: Groups, path: Path, roots: Sequence[Path]) ->
     present = {band: file for band, file in files.items() if file is not None}
     missing = [band.name for band in sensor.bands if band not in present]
     require_red_and_nir([band.role for band in present], missing, path)
+    opened = open_rasters(present.values(), roots)
     bands = []
     for band, file in present.items():
         scale, offset = _radiometry(groups, band.name[1:], path)
-        bands.append(Band(band.role, layer_of(open_raster(file, roots), fill=sensor.fill), scale, offset))
+        bands.append(Band(band.role, layer_of(opened[file], fill=sensor.fill), scale, offset))
     return tuple(bands), missing
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from typing import NamedTuple
 
 from ..errors import GridError, IntakeError, SceneError
 from ..grid import Grid
-from ..intake import RASTER_KINDS, Admitted, admit
+from ..intake import RASTER_KINDS, Admitted, admit_all
+from ..objects import is_object, object_path, url_of
 from ..raster import Layer, RasterInfo, inspect
 from .scene import Band, Scene, Unit
 
@@ -60,7 +62,23 @@ def open_raster(path: Path, roots: Sequence[Path]) -> RasterFile:
     IntakeError, SceneError
         Each names the file.
     """
-    admitted = admit(path, roots=roots, kinds=RASTER_KINDS)
+    return open_rasters([path], roots)[path]
+
+
+def open_rasters(paths: Iterable[Path], roots: Sequence[Path]) -> dict[Path, RasterFile]:
+    """Check and inspect the raster files of a scene; their digests are computed side by side.
+
+    Raises
+    ------
+    IntakeError, SceneError
+        Each names the file.
+    """
+    distinct = list(dict.fromkeys(paths))
+    admitted = admit_all(distinct, roots=roots, kinds=RASTER_KINDS)
+    return {path: _inspected(path, one) for path, one in zip(distinct, admitted, strict=True)}
+
+
+def _inspected(path: Path, admitted: Admitted) -> RasterFile:
     try:
         info = inspect(admitted)
     except GridError as error:
@@ -166,7 +184,8 @@ def local_path(text: object, folder: Path, roots: Sequence[Path], where: object)
     """Return the file a metadata text names, if it is a plain local name under one of `roots`.
 
     Text from outside may be anything GDAL understands: an address, a virtual file system, a whole VRT. Only a relative
-    path or an absolute local one is taken, links are followed, and it must end under a root.
+    path or an absolute local one is taken, links are followed, and it must end under a root. ``s3://bucket/key`` is taken
+    under a root of that kind; a relative path beside an object names an object.
 
     Raises
     ------
@@ -175,16 +194,33 @@ def local_path(text: object, folder: Path, roots: Sequence[Path], where: object)
     """
     remedy = "download the asset and name it by a path relative to its metadata file"
     shown = repr(text)[:80]
+    if isinstance(text, str) and (text.startswith("s3://") or is_object(folder)):
+        return _object_of(text, folder, roots, where)
     if not isinstance(text, str) or not text.strip() or len(text) > _MAX_HREF or _NOT_A_LOCAL_NAME.match(text):
         raise IntakeError("HREF_NOT_ALLOWED", where, f"{shown} is no local file name", remedy)
     try:
         real = Path(os.path.realpath(folder / text))
-        inside = any(real.is_relative_to(os.path.realpath(root)) for root in roots)
+        inside = any(real.is_relative_to(os.path.realpath(root)) for root in roots if not is_object(root))
     except (OSError, ValueError) as error:
         raise IntakeError("HREF_NOT_ALLOWED", where, f"{shown} cannot be resolved ({error})", remedy) from error
     if not inside:
         raise IntakeError("HREF_NOT_ALLOWED", where, f"{shown} leads out of the input roots", remedy)
     return real
+
+
+def _object_of(text: str, folder: Path, roots: Sequence[Path], where: object) -> Path:
+    """The object a text names, in full or beside another object."""
+    remedy = "name an object under a root that begins with s3://"
+    try:
+        if not text.startswith("s3://") and (_NOT_A_LOCAL_NAME.match(text) or text.startswith("/") or not text.strip()):
+            raise IntakeError("HREF_NOT_ALLOWED", where, f"{repr(text)[:80]} is no name beside an object", remedy)
+        full = text if text.startswith("s3://") else f"s3:/{posixpath.normpath(f'/{url_of(folder)[5:]}/{text}')}"
+        path = object_path(full)
+    except IntakeError as error:
+        raise IntakeError("HREF_NOT_ALLOWED", where, error.finding, remedy) from error
+    if not any(is_object(root) and path.is_relative_to(root) for root in roots):
+        raise IntakeError("HREF_NOT_ALLOWED", where, f"{repr(text)[:80]} leads out of the input roots", remedy)
+    return path
 
 
 def require_red_and_nir(roles: Iterable[str], missing: Iterable[str], where: object) -> None:

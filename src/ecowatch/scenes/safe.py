@@ -16,7 +16,7 @@ from ..raster import Layer
 from ..settings import SceneSource
 from .dates import utc_instant
 from .offset import check_scene_offset
-from .reading import Candidate, Reading, layer_of, open_raster, require_red_and_nir, same_grid
+from .reading import Candidate, RasterFile, Reading, layer_of, open_rasters, require_red_and_nir, same_grid
 from .scene import Band, Quality, QualityKind, Scene
 from .sensors import SENSORS
 
@@ -64,10 +64,12 @@ def _read(folder: Path, granule: Path, trust_offset: bool, roots: Sequence[Path]
     acquired = utc_instant(product.sensed, folder)
     images = _images(granule)
     grid = _declared_grid(_xml(granule, _GRANULE_XML, "granule metadata", roots), granule)
-    bands, notes = _bands(product, images, grid, roots, granule)
+    wanted = {band.name for band in SENSORS["s2_l2a"].bands} | {"SCL"}
+    files = open_rasters((path for name, path in images.items() if name in wanted), roots)
+    bands, notes = _bands(product, images, grid, files, granule)
     if "SCL" not in images:
         raise SceneError("SCENE_INCOMPLETE", granule, "missing: SCL (clouds would be taken for change)", _INCOMPLETE)
-    quality, assumed = _layer(images["SCL"], grid, roots)
+    quality, assumed = _layer(files[images["SCL"]], grid)
     if assumed:
         notes += ("GEOREF_FROM_METADATA: the files name no CRS; the extent of the granule metadata is used",)
     if not trust_offset:
@@ -148,9 +150,8 @@ def _declared_grid(root: Element, granule: Path) -> Grid:
         ) from error
 
 
-def _layer(path: Path, declared: Grid, roots: Sequence[Path]) -> tuple[Layer, bool]:
+def _layer(file: RasterFile, declared: Grid) -> tuple[Layer, bool]:
     """One band's layer, and whether its place had to be taken from the metadata."""
-    file = open_raster(path, roots)
     rows, cols = file.info.shape
     left, bottom, right, top = declared.bounds
     transform = ((right - left) / cols, 0.0, left, 0.0, (bottom - top) / rows, top)
@@ -158,7 +159,7 @@ def _layer(path: Path, declared: Grid, roots: Sequence[Path]) -> tuple[Layer, bo
     if file.info.grid is not None and not same_grid(file.info.grid, expected):
         raise SceneError(
             "GEOREF_CONFLICT",
-            path,
+            file.admitted.path,
             f"the file lies at {_place(file.info.grid)}, the metadata say {_place(expected)}",
             "fetch the product again; one of its files belongs to another tile",
         )
@@ -170,7 +171,7 @@ def _place(grid: Grid) -> str:
 
 
 def _bands(
-    product: _Product, images: dict[str, Path], grid: Grid, roots: Sequence[Path], where: Path
+    product: _Product, images: dict[str, Path], grid: Grid, files: dict[Path, RasterFile], where: Path
 ) -> tuple[tuple[Band, ...], tuple[str, ...]]:
     wanted = SENSORS["s2_l2a"].bands
     missing = [band.name for band in wanted if band.name not in images]
@@ -182,7 +183,7 @@ def _bands(
         raise _unknown(where, f"no BOA_ADD_OFFSET for {', '.join(unlisted)}")
     scale = 1 / product.quantification
     bands = tuple(
-        Band(b.role, _layer(images[b.name], grid, roots)[0], scale, product.offsets.get(b.name, 0.0) * scale)
+        Band(b.role, _layer(files[images[b.name]], grid)[0], scale, product.offsets.get(b.name, 0.0) * scale)
         for b in present
     )
     return bands, (f"BANDS_MISSING: {', '.join(missing)}",) if missing else ()

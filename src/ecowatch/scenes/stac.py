@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import SceneError
+from ..objects import is_object
 from ..settings import SceneSource
 from .dates import utc_instant
+from .index import Box, indexed_items
 from .offset import check_scene_offset
-from .reading import Candidate, RasterFile, Reading, band_of, layer_of, local_path, open_raster, require_red_and_nir
+from .reading import Candidate, RasterFile, Reading, band_of, layer_of, local_path, open_rasters, require_red_and_nir
 from .scene import RADAR_UNITS, Band, Quality, QualityKind, Scene, grid_key
 from .sensors import SENSORS, Sensor, sensor_named
 from .stac_links import Document, items
@@ -57,7 +59,17 @@ class _Asset(NamedTuple):
 
 def candidates(source: SceneSource, roots: Sequence[Path]) -> Iterator[Candidate]:
     """Yield every item reachable from the path of `source`, and every document that cannot be used."""
-    for document in items(source.path, roots):
+    yield from _candidates(items(source.path, roots), source, roots)
+
+
+def indexed_candidates(source: SceneSource, roots: Sequence[Path], within: Sequence[Box] | None) -> Iterator[Candidate]:
+    """Yield the items of the index that is the path of `source`, of its dates and touching one of the boxes."""
+    found = indexed_items(source.path, roots, within=within, since=source.since, until=source.until)
+    yield from _candidates(found, source, roots)
+
+
+def _candidates(documents: Iterable[Document], source: SceneSource, roots: Sequence[Path]) -> Iterator[Candidate]:
+    for document in documents:
         name = document.item.get("id")
         where = f"{document.path} {name}" if isinstance(name, str) and _ID.fullmatch(name) else str(document.path)
         yield Candidate(where, partial(_read, document, source, roots, where))
@@ -74,11 +86,14 @@ def _read(document: Document, source: SceneSource, roots: Sequence[Path], where:
     missing = [band.name for band in sensor.bands if band.role not in described]
     if sensor.quality is not None:
         require_red_and_nir(described, missing, where)
-    bands, more = _bands(described, sensor, properties, document.path, roots, where)
+    files = _opened([*described.values(), *filter(None, [quality_asset])], document.path, roots, where)
+    bands, more = _bands(described, sensor, properties, files, where)
     notes += more
+    if any(is_object(file.admitted.path) for file in files.values()):
+        notes += ("CHECKSUM_NOT_READ: objects of a store are known by ETag, size and version, not by their SHA-256",)
     if missing:
         notes += (f"BANDS_MISSING: {', '.join(missing)}",)
-    quality = _quality(quality_asset, sensor, document.path, roots, where)
+    quality = _quality(quality_asset, sensor, files, where)
     if sensor.key == "s2_l2a" and not source.trust_offset:
         _check_flags(bands, properties, where)
         check_scene_offset(bands, where)
@@ -209,28 +224,28 @@ def _asset(key: str, asset: dict[str, Any], band: dict[str, Any], index: int, wh
     )
 
 
-def _open(asset: _Asset, item_path: Path, roots: Sequence[Path], where: str) -> RasterFile:
-    file = open_raster(local_path(asset.href, item_path.parent, roots, f"{where} asset {asset.key!r}"), roots)
-    # Multihash: 0x12 = SHA-256, 0x20 = its 32 bytes. Other kinds are not known here and prove nothing.
-    checksum = (asset.checksum or "").lower()
-    if checksum.startswith("1220") and checksum[4:] != file.admitted.digest:
-        raise SceneError(
-            "ASSET_CHECKSUM", file.admitted.path, "its SHA-256 is not the item's file:checksum", "fetch it again"
-        )
-    return file
+def _opened(assets: Sequence[_Asset], item_path: Path, roots: Sequence[Path], where: str) -> dict[str, RasterFile]:
+    """The checked files of a scene by their links."""
+    paths = [local_path(a.href, item_path.parent, roots, f"{where} asset {a.key!r}") for a in assets]
+    files = open_rasters(paths, roots)
+    for asset, path in zip(assets, paths, strict=True):
+        # Multihash: 0x12 = SHA-256, 0x20 = its 32 bytes. Other kinds are not known here and prove nothing.
+        checksum = "" if is_object(path) else (asset.checksum or "").lower()
+        if checksum.startswith("1220") and checksum[4:] != files[path].admitted.digest:
+            raise SceneError("ASSET_CHECKSUM", path, "its SHA-256 is not the item's file:checksum", "fetch it again")
+    return {asset.href: files[path] for asset, path in zip(assets, paths, strict=True)}
 
 
 def _bands(
     described: dict[str, _Asset],
     sensor: Sensor,
     properties: dict[str, Any],
-    item_path: Path,
-    roots: Sequence[Path],
+    files: dict[str, RasterFile],
     where: str,
 ) -> tuple[tuple[Band, ...], tuple[str, ...]]:
     bands, implied = [], False
     for role, asset in described.items():
-        file = _open(asset, item_path, roots, where)
+        file = files[asset.href]
         if sensor.unit in RADAR_UNITS and not file.info.dtype.startswith("float"):
             raise SceneError(
                 "RADIOMETRY_UNKNOWN", where, f"asset {asset.key!r} holds {file.info.dtype}", "calibrate it first (RTC)"
@@ -277,9 +292,7 @@ def _check_flags(bands: Sequence[Band], properties: dict[str, Any], where: str) 
         )
 
 
-def _quality(
-    asset: _Asset | None, sensor: Sensor, item_path: Path, roots: Sequence[Path], where: str
-) -> Quality | None:
+def _quality(asset: _Asset | None, sensor: Sensor, files: dict[str, RasterFile], where: str) -> Quality | None:
     if sensor.quality is None:
         return None
     if asset is None:
@@ -287,4 +300,4 @@ def _quality(
         raise SceneError(
             "SCENE_INCOMPLETE", where, f"missing: {name} (clouds would be taken for change)", "fetch it too"
         )
-    return Quality(sensor.quality, layer_of(_open(asset, item_path, roots, where), fill=None))
+    return Quality(sensor.quality, layer_of(files[asset.href], fill=None))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import EcowatchError, SceneError
 from ..intake import FileKind, admit, read_json
+from ..objects import is_object, objects_under
 from .reading import local_path
 
 MAX_DOCUMENTS = 100_000
@@ -60,6 +61,11 @@ def items(start: Path, roots: Sequence[Path]) -> Iterator[Document]:
 
 
 def _entrances(start: Path) -> list[Path]:
+    if is_object(start):
+        if start.suffix:
+            return [start]
+        found = sorted(path for path in objects_under(start) if path.suffix == ".json")
+        return next(([start / name] for name in _ENTRANCES if start / name in found), found)
     if not start.is_dir():
         return [start.resolve()]
     for name in _ENTRANCES:

@@ -23,8 +23,10 @@ class Settings(BaseModel):
 
 def _beside_file(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base")
+    if path.parts[:1] == ("s3:",):
+        return path
     return path if base is None or path.is_absolute() else base / path
 
 
 FilePath = Annotated[Path, AfterValidator(_beside_file)]
-"""A path; relative ones count from the folder of the settings file."""
+"""A path; relative ones count from the folder of the settings file. ``s3://bucket/key`` names an object of a store."""

@@ -67,7 +67,7 @@ class BandDescription(Settings):
 class SceneSource(Settings):
     """One folder of scenes."""
 
-    path: FilePath = Field(description="Folder of scenes, or a STAC catalog or item collection file.")
+    path: FilePath = Field(description="Folder of scenes; a STAC catalog, item collection or index (.parquet).")
     product: Literal["safe", "landsat_c2", "stac", "geotiff"] = Field(description="safe, landsat_c2, stac or geotiff.")
     sensor: str = Field(default="auto", description="Row of the sensor table; auto where the product tells it.")
     pipeline: str = Field(default="bitemporal", description="Name of a file in the pipelines folder, without .toml.")
@@ -80,6 +80,8 @@ class SceneSource(Settings):
         default="",
         description="geotiff, radar: direction and orbit, such as 'ascending 142'; a group 'track' in date_pattern wins.",
     )
+    since: date | None = Field(default=None, description="STAC index only: first civil date of scenes to take.")
+    until: date | None = Field(default=None, description="STAC index only: last civil date of scenes to take.")
     nodata: float | None = Field(default=None, description="geotiff: fill value where the file names none.")
     trust_offset: bool = Field(
         default=False,
@@ -106,6 +108,19 @@ class Output(Settings):
     quicklook: bool = Field(default=True, description="Write a PNG per area: before, after, patches on top.")
 
 
+class Cache(Settings):
+    """Copies of slow formats, decoded once; every one can be made again, and none is removed by itself."""
+
+    path: FilePath | None = Field(default=None, description="Folder of the copies; 'cache' under 'runs' where absent.")
+    max_gb: float = Field(
+        default=500.0, gt=0, description="Size in GB up to which it grows; what finds no room is read as it is, slowly."
+    )
+    jpeg2000: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="auto: copy a scene of which the areas need a third or more; always; never.",
+    )
+
+
 class Review(Settings):
     """One assessment of a set of areas for a period."""
 
@@ -129,7 +144,12 @@ class Review(Settings):
     joined: tuple[str, ...] = Field(
         default=(), description="Pipelines that join others, such as 'rgb_sar': run where an area has all they join."
     )
+    trust_mtime: bool = Field(
+        default=True,
+        description="Take a file of unchanged size, mtime, ctime and inode for unchanged; false reads all bytes anew.",
+    )
     output: Output = Field(default=Output(), description="What is written beside the GeoPackage.")
+    cache: Cache = Field(default=Cache(), description="Copies of slow formats, decoded once.")
 
     @field_validator("period")
     @classmethod
@@ -145,6 +165,11 @@ class Review(Settings):
             if not first <= last < self.after_range.last:
                 raise ValueError("'before' must run forward and end before the period does")
         return self
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where copies of slow formats lie."""
+        return self.cache.path or self.runs / "cache"
 
     @property
     def after_range(self) -> DateRange:

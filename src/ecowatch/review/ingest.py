@@ -1,0 +1,236 @@
+"""The stage before the fit: bands in JPEG 2000 are decoded once and kept as plain tiled GeoTIFF, where that pays.
+
+A copy holds the same numbers under the same digest of its source, so nothing that is computed can tell which of the two
+was read. What cannot be copied (no room, no rights) is read as it is: slower, with the same result.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..atomic import sweep
+from ..digests import MEMORY_NAME, remembered
+from ..grid import BLOCK_PX
+from ..raster import SLOW_DRIVERS, Layer, copy_path, is_sound, transcode
+from ..scenes import Scene
+from ..settings import Cluster, Review
+from .choice import DateGroup
+from .engine import Engine, Job, as_text, started
+from .pair import Comparison
+from .plan import Plan, PlannedTask, make_plan
+
+# Fit, tiles and second looks read a block about three times; below this share of a scene, decoding all of it costs more.
+_WORTH_SHARE = 0.3
+
+Report = Callable[[str, str, int, int], None]
+"""As `stages.Progress`."""
+
+Copies = Mapping[str, Path]
+"""Where the copy of a file lies, by the digest of the file."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of the bands in JPEG 2000: copied now, copied before, left for want of room, and what failed."""
+
+    made: int
+    kept: int
+    left_out: int
+    failures: tuple[str, ...]
+
+
+class _Wanted(NamedTuple):
+    """The bands to copy: those that are not there yet, and the copies that are."""
+
+    missing: list[tuple[Layer, Path]]
+    sound: dict[str, Path]
+
+
+def ingest(
+    engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Report, *, whole: bool = False
+) -> tuple[Copies, Ingested]:
+    """Copy the slow bands that `tasks` will read often enough, a job per band.
+
+    Parameters
+    ----------
+    engine
+        Workers.
+    plan, tasks
+        What will be read; tasks that are done already need nothing.
+    report
+        Told of every band, of those that found no room and of those that failed.
+    whole
+        Copy all slow bands of the plan, whatever will be read of them.
+
+    Returns
+    -------
+    tuple
+        The copies that are there and whole now, and the figures.
+    """
+    review = plan.review
+    if review.cache.jpeg2000 == "never" and not whole:
+        return {}, Ingested(0, 0, 0, ())
+    layers = _slow_layers(plan.comparisons)
+    if not whole and review.cache.jpeg2000 == "auto":
+        worth = _worth(tasks)
+        layers = {digest: layer for digest, layer in layers.items() if digest in worth}
+    wanted = _wanted(layers, review)
+    todo, left_out = _within(wanted.missing, review)
+    if left_out:
+        report(str(review.cache_folder), "cache_full", len(left_out), len(wanted.missing))
+    made, failures = dict(wanted.sound), []
+    jobs = [Job((layer, copy), _attempt_copy, (layer, copy)) for layer, copy in todo]
+    for done, ((layer, copy), error) in enumerate(engine.each(jobs), 1):
+        if error is None:
+            made[layer.digest] = copy
+            report(layer.path.name, "ingest", done, len(jobs))
+        else:
+            failures.append(f"{layer.path.name}: {error}")
+            report(failures[-1], "not_ingested", done, len(jobs))
+    counts = len(made) - len(wanted.sound), len(wanted.sound), len(left_out)
+    return made, Ingested(*counts, tuple(sorted(failures)))
+
+
+def ingest_review(review: Review, cluster: Cluster, *, progress: Report | None = None) -> tuple[Plan, Ingested]:
+    """Copy all slow bands of the scenes that a review would read, and do nothing else.
+
+    Parameters
+    ----------
+    review, cluster
+        As for `run_review`.
+    progress
+        Told of every band.
+
+    Raises
+    ------
+    EcowatchError
+        Where the review cannot begin.
+    """
+    plan = make_plan(review)
+    with started(cluster) as engine:
+        _, told = ingest(engine, plan, (), progress or (lambda *_: None), whole=True)
+    return plan, told
+
+
+def _attempt_copy(layer: Layer, copy: Path) -> str | None:
+    """Copy one band in a worker; return the error as text, if any."""
+    try:
+        transcode(layer, copy)
+    except Exception as error:
+        return as_text(error)
+    return None
+
+
+def sound_copies(plan: Plan, comparisons: Iterable[Comparison]) -> Copies:
+    """Return the copies of the slow bands of some comparisons that are there and whole."""
+    if plan.review.cache.jpeg2000 == "never" or not (layers := _slow_layers(comparisons)):
+        return {}
+    return _wanted(layers, plan.review).sound
+
+
+def with_copies(comparison: Comparison, copies: Copies) -> Comparison:
+    """Return a comparison that reads the copies; its key and all it says of itself stay those of the sources."""
+    if not copies:
+        return comparison
+
+    def groups(of: tuple[DateGroup, ...]) -> tuple[DateGroup, ...]:
+        return tuple(replace(g, scenes=tuple(_scene(s, copies) for s in g.scenes)) for g in of)
+
+    before, after = groups((comparison.before, comparison.after))
+    parts = tuple(with_copies(part, copies) for part in comparison.parts)
+    witnesses = groups(comparison.earlier), groups(comparison.others)
+    return replace(comparison, before=before, after=after, parts=parts, earlier=witnesses[0], others=witnesses[1])
+
+
+def reading_copies(plan: Plan, tasks: Sequence[PlannedTask], copies: Copies) -> tuple[Plan, Sequence[PlannedTask]]:
+    """Return a plan and its tasks that read the copies; results lie where they would lie without."""
+    if not copies:
+        return plan, tasks
+    swapped = {c.key: with_copies(c, copies) for c in plan.comparisons}
+    changed = [t._replace(task=replace(t.task, comparison=swapped[t.task.comparison.key])) for t in tasks]
+    return replace(plan, comparisons=tuple(swapped.values())), changed
+
+
+def _scene(scene: Scene, copies: Copies) -> Scene:
+    bands = tuple(replace(band, layer=_layer(band.layer, copies)) for band in scene.bands)
+    quality = scene.quality and replace(scene.quality, layer=_layer(scene.quality.layer, copies))
+    return replace(scene, bands=bands, quality=quality)
+
+
+def _layer(layer: Layer, copies: Copies) -> Layer:
+    copy = copies.get(layer.digest) if layer.driver in SLOW_DRIVERS else None
+    return replace(layer, path=copy, driver="GTiff") if copy else layer
+
+
+def _layers_of(scene: Scene) -> Iterator[Layer]:
+    yield from (band.layer for band in scene.bands)
+    if scene.quality is not None:
+        yield scene.quality.layer
+
+
+def _scenes_of(comparison: Comparison) -> Iterator[Scene]:
+    for group in (comparison.before, comparison.after, *comparison.earlier, *comparison.others):
+        yield from group.scenes
+    for part in comparison.parts:
+        yield from _scenes_of(part)
+
+
+def _slow_layers(comparisons: Iterable[Comparison]) -> dict[str, Layer]:
+    """One layer of each slow file, by the digest of the file."""
+    return {
+        layer.digest: layer
+        for comparison in comparisons
+        for scene in _scenes_of(comparison)
+        for layer in _layers_of(scene)
+        if layer.driver in SLOW_DRIVERS
+    }
+
+
+def _worth(tasks: Sequence[PlannedTask]) -> set[str]:
+    """Digests of the files of which enough will be read."""
+    read_m2: defaultdict[str, float] = defaultdict(float)
+    whole_m2: dict[str, float] = {}
+    for item in (task for task in tasks if not task.path.exists()):
+        comparison = item.task.comparison
+        task_m2 = item.blocks * (BLOCK_PX * comparison.grid.pixel_m) ** 2
+        for scene in _scenes_of(comparison):
+            for layer in _layers_of(scene):
+                read_m2[layer.digest] += task_m2
+                whole_m2[layer.digest] = float(np.prod(layer.grid.shape)) * layer.grid.pixel_m**2
+    return {digest for digest, area_m2 in read_m2.items() if area_m2 >= _WORTH_SHARE * whole_m2[digest]}
+
+
+def _wanted(layers: Mapping[str, Layer], review: Review) -> _Wanted:
+    missing: list[tuple[Layer, Path]] = []
+    sound: dict[str, Path] = {}
+    with remembered(review.runs / MEMORY_NAME if layers and review.trust_mtime else None):
+        for digest, layer in sorted(layers.items()):
+            copy = copy_path(review.cache_folder, digest)
+            if is_sound(copy):
+                sound[digest] = copy
+            else:
+                sweep(copy)
+                missing.append((layer, copy))
+    return _Wanted(missing, sound)
+
+
+def _within(
+    missing: Sequence[tuple[Layer, Path]], review: Review
+) -> tuple[list[tuple[Layer, Path]], list[tuple[Layer, Path]]]:
+    """What fits under the cap of the cache, each band reckoned without compression; nothing is ever removed for it."""
+    room = review.cache.max_gb * 1e9
+    if missing and review.cache_folder.is_dir():
+        room -= sum(path.stat().st_size for path in review.cache_folder.glob("??/*") if path.is_file())
+    fits: list[tuple[Layer, Path]] = []
+    left_out: list[tuple[Layer, Path]] = []
+    for layer, copy in missing:
+        size = float(np.prod(layer.grid.shape)) * np.dtype(layer.dtype).itemsize
+        (fits if size <= room else left_out).append((layer, copy))
+        room -= size if size <= room else 0.0
+    return fits, left_out
