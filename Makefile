@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 SIZE ?= 10980
 BENCH_DATA ?= bench_data
 N ?= 200
+WHO ?= coordinator
 
 # Real test data lie outside the repository; tests skip with a reason where they are absent.
 ifneq ($(wildcard ../shared/data),)
@@ -39,9 +40,9 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow tests
 
-# Kill a review at N random moments; each time its ledger must end as if nothing had happened.
+# Kill a review, or WHO=worker or WHO=scheduler of it, at N random moments; it must end as if nothing had happened.
 kills: $(STAMP)
-	$(BIN)/python tests/walk/kills.py --n $(N)
+	$(BIN)/python tests/walk/kills.py --n $(N) --who $(WHO)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

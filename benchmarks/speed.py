@@ -1,176 +1,145 @@
-"""Decode-only against end to end, of the same bytes on the same workers, in one run.
+"""Decode-only against end to end, of the same bytes on the same number of workers, in one run.
 
-``python benchmarks/speed.py --size 10980 --data bench_data`` makes the pair once (`make_pair.py`) and then, round by round
-in turn, decodes both dates through rasterio in aligned windows of 1024 pixels and carries out the whole review to the
-GeoPackage. Figures are medians over the rounds; the ratio is what counts, since the machine may be shared. Peak memory is
-that of the largest single process, read from the kernel's own high-water mark.
+``python benchmarks/speed.py --size 10980 --data bench_data`` measures, each once a round in turn: both dates and their
+quality layers merely decoded through rasterio (`decoding.py`), and the whole review to the GeoPackage with each reader, on
+two workers and on one; then a review whose area touches a share of the blocks. Workers are up and compiled code is loaded
+on both sides; the whole program, with its start, stands beside it. Ratios are what counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import resource
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import rasterio
-from rasterio.windows import Window
+import shapely
 
-HERE = Path(__file__).parent
-WINDOW_PX = 1024
+import pairs
+from decoding import decoder
+from reviews import READERS, How, in_process, program, review_file, workers_up
+from turns import Spent, cpu, in_turn, keep, median, ratio, spent, table, wall
 
-
-def decode(job: tuple[str, list[tuple[int, int, int, int]]]) -> int:
-    """Read every window of one file, all bands, as a user of rasterio would; return the pixels read."""
-    path, windows = job
-    pixels = 0
-    with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(path) as dataset:
-        for col, row, width, height in windows:
-            pixels += dataset.read(window=Window(col, row, width, height)).size
-    return pixels
+Case = Callable[[], Spent]
+KINDS = ("processes", "threads")
 
 
-def decode_only(folder: Path, workers: int) -> float:
-    """Seconds to decode all rasters of the pair with `workers` processes (pool start included, as in a run)."""
-    jobs = []
-    for path in sorted(folder.glob("*.tif")):
-        with rasterio.open(path) as dataset:
-            width, height = dataset.width, dataset.height
-        grid = [
-            (c, r, min(WINDOW_PX, width - c), min(WINDOW_PX, height - r))
-            for r in range(0, height, WINDOW_PX)
-            for c in range(0, width, WINDOW_PX)
-        ]
-        half = len(grid) // 2
-        jobs += [(str(path), grid[:half]), (str(path), grid[half:])]
-    start = time.perf_counter()
-    if workers == 1:
-        for job in jobs:
-            decode(job)
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            list(pool.map(decode, jobs))
-    return time.perf_counter() - start
+class Figures(NamedTuple):
+    """What a part of this benchmark found: rows of the table, and figures for ``bench.json``."""
 
-
-REVIEW = """
-name = "speed"
-period = "2026H1"
-roots = ["{data}"]
-runs = "{runs}"
-pipelines = "{pipelines}"
-[[areas]]
-path = "{data}/areas.geojson"
-id_field = "area_id"
-[[sources]]
-path = "{data}/items.json"
-product = "stac"
-[output]
-quicklook = false
-"""
-
-# Runs in a process of its own, so that imports and memory are those of a run and nothing else.
-END_TO_END = """
-import json, resource, sys, time
-start = time.perf_counter()
-from pathlib import Path
-from ecowatch.review import run_review
-from ecowatch.settings import Cluster, Review, load
-imported = time.perf_counter()
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-steps = {}
-def progress(area, step, done, total):
-    steps[step] = time.perf_counter() - imported
-if __name__ == "__main__":
-    cluster = Cluster(scheduler=sys.argv[3], workers=int(sys.argv[2]), memory_limit="4GiB")
-    result = run_review(load(Review, Path(sys.argv[1])), cluster, progress=progress)
-    assert not result.failures, result.failures
-    assert all(r.comparison for r in result.results), [r.note for r in result.results]
-    done = time.perf_counter()
-    usage = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps({"run": done - imported, "imports": imported - start, "imports_mb": base, "steps": steps,
-        "self_mb": usage[0], "worker_mb": usage[1], "patches": sum(len(r.patches) for r in result.results)}))
-"""
-
-
-def end_to_end(folder: Path, workers: int, scheduler: str) -> dict[str, Any]:
-    """One whole review from nothing kept; seconds, megabytes and the number of patches."""
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        review, script = Path(scratch) / "review.toml", Path(scratch) / "run.py"
-        pipelines = HERE.parent / "pipelines"
-        review.write_text(REVIEW.format(data=folder.resolve(), runs=Path(scratch) / "runs", pipelines=pipelines))
-        script.write_text(END_TO_END)
-        done = subprocess.run(
-            [sys.executable, str(script), str(review), str(workers), scheduler],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def prepared(folder: Path, size: int) -> Path:
-    """The pair of the wanted size, made where it is not there yet."""
-    target = folder / f"pair_{size}"
-    if not (target / "items.json").exists():
-        shutil.rmtree(target, ignore_errors=True)
-        subprocess.run([sys.executable, str(HERE / "make_pair.py"), str(size), str(target)], check=True)
-    return target
+    rows: list[list[str | float]]
+    kept: dict[str, float | None]
 
 
 def main() -> None:
-    """Measure and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, print the table, keep the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--size", type=int, default=10980, help="side of the pair in pixels")
     parser.add_argument("--data", type=Path, default=Path("bench_data"), help="folder for the pair")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--scheduler", choices=("processes", "threads"), default="processes")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=KINDS, help="the first gives the figures of the issue"
+    )
     options = parser.parse_args()
-    folder = prepared(options.data, options.size)
-    end_to_end(folder, options.workers, options.scheduler)  # warms the page cache and the compiled kernels
-    decodes, runs = [], []
-    for _ in range(options.rounds):
-        decodes.append(decode_only(folder, options.workers))
-        runs.append(end_to_end(folder, options.workers, options.scheduler))
-    report(options, folder, decodes, runs)
+    folder = pairs.pair(options.data, options.size)
+    size_mb = sum(path.stat().st_size for path in folder.glob("*.tif")) / 1e6
+    with review_file(folder) as review:
+        found = [whole_scene(folder, review, kind, options) for kind in options.kinds]
+        found.append(whole_program(review, options))
+    found.append(share_of_blocks(folder, options))
+    for kind, figures in zip(options.kinds, found, strict=False):
+        names = {f"{name}_{kind}": value for name, value in figures.kept.items()}
+        keep(names | (figures.kept if kind == options.kinds[0] else {}))
+    for figures in found[len(options.kinds) :]:
+        keep(figures.kept)
+    title = (
+        f"Whole chain beside mere decoding: {options.size} x {options.size} px, 6 bands, 2 dates, {size_mb:.0f} MB on disk; "
+        f"medians of {options.rounds} rounds in turn, ratios paired by round; seconds"
+    )
+    rows = [row for figures in found for row in figures.rows]
+    table(title, rows, ("case", "wall", "CPU", "over decode, wall", "over decode, CPU"))
 
 
-def report(options: argparse.Namespace, folder: Path, decodes: list[float], runs: list[dict[str, Any]]) -> None:
-    """Print the table and the versions, and keep the figures in ``bench.json``."""
-    ratios = [run["run"] / decode for run, decode in zip(runs, decodes, strict=True)]
-    size_mb = sum(p.stat().st_size for p in folder.glob("*.tif")) / 1e6
-    worker_mb = max(run["worker_mb"] if options.scheduler == "processes" else run["self_mb"] for run in runs)
-    figures = {
-        "decode_only_s": round(statistics.median(decodes), 2),
-        "end_to_end_s": round(statistics.median(run["run"] for run in runs), 2),
-        "end_to_end_over_decode_rasterio": round(statistics.median(ratios), 3),
-        "peak_worker_mb": round(worker_mb),
-        "peak_coordinator_mb": round(max(run["self_mb"] for run in runs)),
-        "imports_s": round(statistics.median(run["imports"] for run in runs), 2),
-        "fit_done_s": round(statistics.median(run["steps"].get("fit", 0) for run in runs), 2),
-        "tiles_done_s": round(statistics.median(run["steps"].get("tile", 0) for run in runs), 2),
-        "patches": runs[0]["patches"],
+def whole_scene(folder: Path, review: Path, kind: str, options: argparse.Namespace) -> Figures:
+    """Decode-only and the whole chain with each reader, on all workers and on one, of one kind."""
+    rounds, counts = options.rounds, (options.workers, 1)
+    with ExitStack() as stack:
+        cases: dict[str, Case] = {}
+        for count in counts:
+            pool = stack.enter_context(decoder(folder, kind, count))
+            cases[f"decode x{count}"] = lambda pool=pool: spent(pool.run)  # type: ignore[misc]
+            for reader in READERS:
+                how = stack.enter_context(workers_up(How(reader, kind, count)))
+                cases[f"{reader} x{count}"] = in_process(review, how)
+        for case in cases.values():
+            case()
+        found = in_turn(cases, rounds)
+    rows: list[list[str | float]] = []
+    for name, each in found.items():
+        base = found["decode x" + name.rpartition("x")[2]]
+        told = [median(wall(each)), median(cpu(each)), ratio(wall(each), wall(base)), ratio(cpu(each), cpu(base))]
+        rows.append([f"{name} {kind}", *told])
+    most = f"x{options.workers}"
+    kept: dict[str, float | None] = {
+        "decode_seconds": median(wall(found[f"decode {most}"])),
+        "decode_mpx_s": options.size**2 / 1e6 / median(wall(found[f"decode {most}"])),
     }
-    print(f"\n{options.size} x {options.size} px, 6 bands, 2 dates, {size_mb:.0f} MB on disk;", end=" ")
-    print(f"{options.workers} {options.scheduler}, {options.rounds} rounds in turn, medians")
-    for name, value in figures.items():
-        print(f"  {name:34s} {value}")
-    print(f"  python {platform.python_version()}, rasterio {rasterio.__version__}, GDAL {rasterio.__gdal_version__}")
-    print(f"  own high-water mark of this script {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-    Path("bench.json").write_text(json.dumps(figures, indent=1) + "\n")
+    for reader, ending in (("fast", ""), ("rasterio", "_rasterio")):
+        if reader in READERS:
+            both, one = found[f"{reader} {most}"], found[f"{reader} x1"]
+            kept |= {
+                f"end_to_end_over_decode{ending}": ratio(wall(both), wall(found[f"decode {most}"])),
+                f"end_to_end_over_decode{ending}_one_worker": ratio(wall(one), wall(found["decode x1"])),
+                f"end_to_end_seconds{ending}": median(wall(both)),
+                f"one_over_two_workers{ending}": ratio(wall(one), wall(both)),
+            }
+    return Figures(rows, kept)
+
+
+def whole_program(review: Path, options: argparse.Namespace) -> Figures:
+    """The program as a user starts it: imports, workers and their compiled code included."""
+    cases: dict[str, Case] = {}
+    for kind in options.kinds:
+        how = How(READERS[-1], kind, options.workers)
+        cases[f"whole program, {READERS[-1]} x{options.workers} {kind}"] = lambda how=how: program(review, how)  # type: ignore[misc]
+    found = in_turn(cases, options.rounds)
+    rows: list[list[str | float]] = [[name, median(wall(e)), median(cpu(e)), "", ""] for name, e in found.items()]
+    first = found[f"whole program, {READERS[-1]} x{options.workers} {options.kinds[0]}"]
+    return Figures(rows, {"whole_program_seconds": median(wall(first)), "whole_program_cpu_s": median(cpu(first))})
+
+
+def share_of_blocks(folder: Path, options: argparse.Namespace) -> Figures:
+    """One reserve of twelve parts, and the same parts as twelve areas, beside the whole scene."""
+    parts = pairs.zones(options.size)
+    together = shapely.union_all(parts)
+    share = pairs.touched_share(options.size, together)
+    one = pairs.write_areas(folder / "one_of_parts.geojson", [together])
+    twelve = pairs.write_areas(folder / "twelve.geojson", parts)
+    with ExitStack() as stack:
+        up = stack.enter_context(workers_up(How(READERS[-1], options.kinds[0], options.workers)))
+        layers = {"whole scene": None, "one area of 12 parts": one, "12 areas": twelve}
+        cases = {
+            name: in_process(stack.enter_context(review_file(folder, areas=layer)), up)
+            for name, layer in layers.items()
+        }
+        for case in cases.values():
+            case()
+        found = in_turn(cases, options.rounds)
+    whole = found["whole scene"]
+    rows: list[list[str | float]] = []
+    over = {}
+    for name, each in found.items():
+        over[name] = ratio(wall(each), wall(whole)) / share
+        told = f"{over[name]:.2f} x its share {share:.2f}" if each is not whole else ""
+        rows.append([f"{name}, {READERS[-1]}", median(wall(each)), median(cpu(each)), told, ""])
+    kept: dict[str, float | None] = {
+        "masked_share": share,
+        "masked_cost_over_share": over["one area of 12 parts"],
+        "masked_12_areas_cost_over_share": over["12 areas"],
+    }
+    return Figures(rows, kept)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ecowatch.atomic import replacing, sweep, write_text
+from ecowatch.atomic import replacing, storage_error, sweep, write_text
 from ecowatch.errors import StorageError
 
 
@@ -25,6 +25,39 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="CANNOT_WRITE"):
         write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_full_disk_is_told_apart_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    with (
+        pytest.raises(StorageError, match=r"DISK_FULL .*a\.gpkg: No space left.*free space") as caught,
+        replacing(path) as beside,
+    ):
+        for suffix in ("-journal", "-wal", "-shm"):
+            Path(f"{beside}{suffix}").write_text("left by SQLite")
+        with Path("/dev/full").open("w") as full:
+            full.write("x")
+    assert caught.value.exit_code == 73 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(28, "No space left on device"), "DISK_FULL"),
+        (OSError(122, "Disk quota exceeded"), "DISK_FULL"),
+        (OSError(13, "Permission denied"), "CANNOT_WRITE"),
+        (RuntimeError("sqlite3_exec failed: database or disk is full"), "DISK_FULL"),
+        (RuntimeError("TIFFAppendToStrip: Write error: No space left on device"), "DISK_FULL"),
+        (RuntimeError("layer fullness"), "CANNOT_WRITE"),
+    ],
+)
+def test_which_errors_mean_a_full_disk(error: Exception, code: str) -> None:
+    assert storage_error(Path("x"), error).code == code
+
+
+def test_what_the_family_says_is_not_said_anew(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="GPKG_INCOMPLETE"), replacing(tmp_path / "a.gpkg"):
+        raise StorageError("GPKG_INCOMPLETE", "a.gpkg", "3 rows of 4", "run again")
 
 
 def test_only_old_leftovers_of_the_same_file_are_swept(tmp_path: Path) -> None:

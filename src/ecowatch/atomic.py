@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -9,7 +10,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import StorageError
+from .errors import EcowatchError, StorageError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL_WORDS = ("no space left", "disk is full", "quota exceeded")
+# What a write through SQLite leaves beside its file where it was broken off.
+_JOURNALS = ("-journal", "-wal", "-shm")
+
+
+def storage_error(path: Path, error: Exception) -> StorageError:
+    """Return the coded error of a write that failed: a full disk is told apart, since the remedy is another.
+
+    Parameters
+    ----------
+    path
+        What was to be written.
+    error
+        What the system or a library said; a library's words are searched for a full disk.
+
+    Returns
+    -------
+    StorageError
+        ``DISK_FULL`` or ``CANNOT_WRITE``.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    told = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if number in _FULL or any(words in told.lower() for words in _FULL_WORDS):
+        return StorageError("DISK_FULL", path, told, "free space, then run again; finished work is kept")
+    return StorageError("CANNOT_WRITE", path, told, "free space or permissions")
 
 
 @contextmanager
@@ -19,14 +47,14 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     StorageError
-        ``CANNOT_WRITE`` with the path and the system's reason.
+        ``DISK_FULL`` or ``CANNOT_WRITE`` with the path and the system's reason.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise StorageError("CANNOT_WRITE", path, error.strerror or str(error), "free space or permissions") from error
+        raise storage_error(path, error) from error
     beside = Path(name)
     try:
         yield beside
@@ -37,10 +65,14 @@ def replacing(path: Path) -> Iterator[Path]:
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
+    except EcowatchError:
+        # Some of the family are OSErrors too; what they say must not be said anew.
+        raise
     except OSError as error:
-        raise StorageError("CANNOT_WRITE", path, error.strerror or str(error), "free space or permissions") from error
+        raise storage_error(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        for left in (beside, *(Path(f"{beside}{suffix}") for suffix in _JOURNALS)):
+            left.unlink(missing_ok=True)
 
 
 def sweep(path: Path, *, older_s: float = 86_400.0) -> None:
@@ -65,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
     Raises
     ------
     StorageError
-        ``CANNOT_WRITE``.
+        ``DISK_FULL`` or ``CANNOT_WRITE``.
     """
     with replacing(path) as beside:
         beside.write_text(text, "utf-8")

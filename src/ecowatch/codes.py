@@ -179,6 +179,7 @@ class TaskStatus(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
+    QUARANTINED = "quarantined"
 
 
 class State(IntEnum):

@@ -10,6 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ecowatch.areas import (
     Area,
+    Overlay,
     majority,
     overlap_shares,
     overlap_shares_of,
@@ -52,6 +53,14 @@ def test_many_patches_at_once_equal_one_by_one():
     patches = [square(i * 0.7, i * 0.6, 1.5, 0.8) for i in range(7)]
     assert overlap_shares_of(patches, zones, UTM) == [overlap_shares(p, zones, UTM) for p in patches]
     assert overlap_shares_of([], zones, UTM) == []
+
+
+def test_a_kept_overlay_serves_many_areas_and_none():
+    zones = [("core", square(0, 0, 3, 6)), ("buffer", square(3, 0, 3, 6)), ("buffer", square(5, 0, 3, 6))]
+    overlay = Overlay(iter(zones))
+    for patches in ([square(2, 2, 4, 1)], [square(7, 1), square(40, 40), square(1, 1, 6, 2)], []):
+        assert overlap_shares_of(patches, overlay, UTM) == overlap_shares_of(patches, zones, UTM)
+    assert overlap_shares_of([square(0, 0)], Overlay(()), UTM) == [{}]
 
 
 def test_carrier_is_what_covers_half():

@@ -14,7 +14,7 @@ from ecowatch.areas import Area
 from ecowatch.errors import PairError
 from ecowatch.grid import Grid
 from ecowatch.raster import write_geotiff
-from ecowatch.review.choice import Dates, choose_dates, date_groups, seen_share
+from ecowatch.review.choice import Dates, Sight, choose_dates, date_groups
 from ecowatch.review.sun import sun_elevation_deg
 from ecowatch.scenes import Scene, find_scenes
 from ecowatch.settings import BandDescription, DateRange, Pipeline, SceneSource, Time
@@ -68,7 +68,7 @@ def test_a_cloudy_date_is_not_taken_and_a_slightly_less_clear_one_is(tmp_path: P
     dates = chosen(found)
     assert days([dates.before, dates.after]) == ["20250501", "20260410"]
     group = next(g for g in date_groups(found) if g.day == date(2025, 4, 15))
-    assert seen_share(AREA, group, (), ALLOWED) == pytest.approx(0.5, abs=0.05)
+    assert Sight(AREA, ALLOWED).seen_share(group, ()) == pytest.approx(0.5, abs=0.05)
 
 
 def test_of_two_dates_as_far_off_in_season_the_like_sun_is_taken(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Kill a review at random moments, let it finish, and look whether anything is other than if it had not been disturbed.
 
-    python tests/walk/kills.py --n 200 --seed 1
+    python tests/walk/kills.py --n 200 --seed 1 [--who worker | --who scheduler]
 
 Each round carries out ``ecowatch run … --ledger`` (every fourth also ``ecowatch publish``) over two small areas in a process of
 its own, kills its whole process group with SIGKILL, perhaps more than once, and then lets it run to its end. The ledger's
@@ -45,7 +45,7 @@ from ecowatch.ledger import Ledger
 from ecowatch.ledger.verify import verify
 from ecowatch.raster import write_geotiff
 from ecowatch.review import make_plan, planned_tasks
-from ecowatch.review.assemble import pixel_patches
+from ecowatch.review.candidates import pixel_patches
 from ecowatch.review.fit import fit_comparison
 from ecowatch.review.look import look_at
 from ecowatch.review.tile import process
@@ -53,6 +53,10 @@ from ecowatch.settings import Cluster, Review, load
 from ecowatch.simulate import Conditions, simulated_pair
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.walk import kill_workers
+
 PERIOD = "2026H1"
 SIDE = 256
 GRID = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (SIDE, SIDE))
@@ -210,7 +214,8 @@ def outcome(case: Case) -> Outcome:
 
 def staying(case: Case) -> list[str]:
     """Return the temporary files that killed processes left and that the same work done two days later does not sweep."""
-    left = [p for p in case.folder.rglob(".*") if p.is_file()]
+    # The digests of inputs are remembered from run to run, in a file that stays.
+    left = [p for p in case.folder.rglob(".*") if p.is_file() and not p.name.startswith(".digests.sqlite")]
     if left:
         for path in left:
             os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 2 * 86_400))
@@ -242,7 +247,7 @@ def warm(case: Case) -> None:
     for planned in planned_tasks(plan, Cluster()):
         comparison = planned.task.comparison
         fit = fit_comparison(comparison)
-        look_at(comparison, fit, pixel_patches(comparison, [process(planned.task, fit)]))
+        look_at(comparison, fit, pixel_patches(comparison, [process(planned.task, fit).blocks]))
 
 
 def read_back(case: Case) -> None:
@@ -397,7 +402,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=200, help="rounds")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--who", choices=("coordinator", "worker", "scheduler"), default="coordinator")
     arguments = parser.parse_args()
+    if arguments.who != "coordinator":
+        with tempfile.TemporaryDirectory(prefix="kills.") as folder:
+            case, rng = make_case(Path(folder)), random.Random(arguments.seed)
+            identical = kill_workers.rounds(case.folder, arguments.who, arguments.n, rng)
+        print(f"kills: {identical}/{arguments.n} identical")
+        return int(identical != arguments.n)
     with tempfile.TemporaryDirectory(prefix="kills.") as folder:
         result = rounds(make_case(Path(folder)), arguments.n, random.Random(arguments.seed))
     print("killed", ", ".join(f"{place}: {count}" for place, count in sorted(result.hits.items())))

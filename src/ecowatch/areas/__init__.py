@@ -3,6 +3,7 @@
 from .boundaries import read_areas, read_carriers, zone_code
 from .model import Area, Carriers, ZonePart, boundary_version
 from .overlay import (
+    Overlay,
     majority,
     overlap_shares,
     overlap_shares_of,
@@ -13,6 +14,7 @@ from .overlay import (
 __all__ = [
     "Area",
     "Carriers",
+    "Overlay",
     "ZonePart",
     "boundary_version",
     "majority",

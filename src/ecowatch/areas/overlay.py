@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import shapely
@@ -17,6 +17,27 @@ from .model import Area, polygonal
 _SHARE_DECIMALS = 4
 _OVERLAP_M2 = 1.0
 _MAJORITY = 0.5
+
+
+class Overlay:
+    """Labelled polygons that many patches are laid over: their tree is built once, not anew for each area.
+
+    Parameters
+    ----------
+    parts
+        (label, polygon) pairs in one CRS; what several parts of one label cover counts once.
+    """
+
+    def __init__(self, parts: Iterable[tuple[str, BaseGeometry]]) -> None:
+        kept = list(parts)
+        self.labels = tuple(label for label, _ in kept)
+        self.outlines = _array([geometry for _, geometry in kept])
+        self._tree = shapely.STRtree(self.outlines)
+
+    def touching(self, patches: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return which patch (first array) touches which part (second array)."""
+        patch_of, part_of = self._tree.query(patches, predicate="intersects")
+        return patch_of, part_of
 
 
 def overlap_shares(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeometry]], crs: CRS) -> dict[str, float]:
@@ -40,13 +61,23 @@ def overlap_shares(geometry: BaseGeometry, parts: Sequence[tuple[str, BaseGeomet
 
 
 def overlap_shares_of(
-    geometries: Sequence[BaseGeometry], parts: Sequence[tuple[str, BaseGeometry]], crs: CRS
+    geometries: Sequence[BaseGeometry], parts: Sequence[tuple[str, BaseGeometry]] | Overlay, crs: CRS
 ) -> list[dict[str, float]]:
-    """Return `overlap_shares` of each of many polygons, such as the patches of an area."""
-    outlines, labels = _array([g for _, g in parts]), [label for label, _ in parts]
-    patches = _array(geometries)
-    patch_of, part_of = shapely.STRtree(outlines).query(patches, predicate="intersects")
-    shapely.prepare(outlines)
+    """Return `overlap_shares` of each of many polygons, such as the patches of an area.
+
+    Parameters
+    ----------
+    geometries
+        Polygons.
+    parts
+        What they are laid over; an `Overlay` where more patches will be laid over the same.
+    crs
+        CRS of all of them.
+    """
+    overlay = parts if isinstance(parts, Overlay) else Overlay(parts)
+    outlines, labels, patches = overlay.outlines, overlay.labels, _array(geometries)
+    patch_of, part_of = overlay.touching(patches)
+    shapely.prepare(outlines[part_of])
     # Most patches lie wholly inside one zone: no need to cut, or to measure, those.
     inside = shapely.covers(outlines[part_of], patches[patch_of])
     pieces: list[defaultdict[str, list[BaseGeometry]]] = [defaultdict(list) for _ in geometries]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
@@ -90,6 +89,8 @@ def read_layer(request: LayerRequest, roots: Sequence[Path]) -> VectorLayer:
         expected = layer_rows(admitted.path, layer).rows if admitted.kind is FileKind.GPKG else None
         options = _options(admitted, request)
         _check_fields(admitted, request, layer, options)
+        import pyogrio.raw  # noqa: PLC0415 - brings pandas along, which workers never need
+
         # The condition makes GDAL count the rows itself instead of believing the number stored in a GeoPackage.
         meta, _, wkb, data = pyogrio.raw.read(
             _target(admitted), layer=layer, columns=list(request.fields), where="1=1", force_2d=True, **options
@@ -163,6 +164,8 @@ def _chosen_layer(admitted: Admitted, request: LayerRequest) -> str:
     if admitted.kind is FileKind.GPKG:
         known = feature_layers(admitted.path)
     else:
+        import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
+
         known = [str(name) for name, kind in pyogrio.list_layers(_target(admitted)) if kind is not None]
     if request.layer is None and len(known) == 1:
         return known[0]
@@ -178,6 +181,8 @@ def _chosen_layer(admitted: Admitted, request: LayerRequest) -> str:
 
 
 def _check_fields(admitted: Admitted, request: LayerRequest, layer: str, options: dict[str, Any]) -> None:
+    import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
+
     info = pyogrio.read_info(_target(admitted), layer=layer, **options)
     if info["driver"] != admitted.kind.value:
         raise BoundaryError(

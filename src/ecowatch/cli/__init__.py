@@ -1,6 +1,17 @@
 """The command line. Heavy modules are imported inside the commands: ``--help`` must answer at once."""
 
-from . import assessments, claims, desk, ledger, problems, products  # noqa: F401 - registers their commands
+from . import (  # noqa: F401 - registers their commands
+    accounts,
+    assessments,
+    claims,
+    desk,
+    ingest,
+    ledger,
+    plans,
+    problems,
+    products,
+    shards,
+)
 from .reviews import app
 
 

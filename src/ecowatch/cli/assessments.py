@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import BoundaryError, ConfigError, LedgerError
 from ..texts import Language, text
+from .accounts import review_standing, tell_standing
 from .lines import boundary_of, state_name, tell_boundary
 from .reviews import app
 from .teller import (
@@ -80,22 +81,43 @@ def due(
 
 
 @app.command()
-def status(ledger: LedgerFile, as_of: AsOf = None, as_json: JsonOption = False, lang: LangOption = None) -> None:
-    """Count units and problems by state, what is overdue and at whom, and name the head of the ledger."""
+def status(
+    review: Annotated[
+        Path | None, typer.Argument(metavar="[REVIEW.toml]", help="Review file: what its last or current run has done.")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", help="Ledger file: units and problems by state, and its head.")
+    ] = None,
+    as_of: AsOf = None,
+    as_json: JsonOption = False,
+    lang: LangOption = None,
+) -> None:
+    """Tell how a review's last or current run stands, or count units and problems of a ledger, or both."""
     teller = Teller(LogForm.AUTO, language_of(lang))
+    if review is None and ledger is None:
+        raise typer.BadParameter("give one, or both", param_hint="REVIEW.toml, --ledger")
     with errors_told(teller):
-        from ..ledger import Ledger  # noqa: PLC0415
-        from ..ledger.assessment import counts_of  # noqa: PLC0415
-
-        rules, day = ledger_rules(ledger), _civil(as_of)
-        with Ledger.reader(rules.path) as opened:
-            counts = counts_of(opened, rules, day)
+        told = review_standing(review) if review else None
+        counts, day = _ledger_counts(ledger, as_of) if ledger else None, _civil(as_of)
         if as_json:
-            told = {"as_of": day.isoformat(), **counts._asdict(), "head": counts.head._asdict()}
-            typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
-        else:
+            parts: dict[str, Any] = {"review": told} if told else {}
+            parts |= {"as_of": day.isoformat(), **counts._asdict(), "head": counts.head._asdict()} if counts else {}
+            typer.echo(json.dumps(parts, ensure_ascii=False, indent=1))
+            return
+        if told:
+            tell_standing(teller, told)
+        if counts:
             header = [text(name, teller.language) for name in ("item", "count")]
             teller.table(header, _count_rows(counts, teller.language))
+
+
+def _ledger_counts(ledger: Path, as_of: datetime | None) -> Counts:
+    from ..ledger import Ledger  # noqa: PLC0415
+    from ..ledger.assessment import counts_of  # noqa: PLC0415
+
+    rules = ledger_rules(ledger)
+    with Ledger.reader(rules.path) as opened:
+        return counts_of(opened, rules, _civil(as_of))
 
 
 @app.command()

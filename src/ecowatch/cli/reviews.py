@@ -1,10 +1,11 @@
-"""Commands on reviews: run, rerun, plan, evaluate, settings files."""
+"""Commands on reviews: run, rerun, evaluate, settings files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
@@ -12,6 +13,7 @@ from .. import __version__
 from ..codes import ChangeKind
 from ..errors import ExitCode
 from ..texts import text
+from .ending import ending
 from .lines import boundary_of, tell_boundary
 from .teller import (
     ClusterFile,
@@ -28,7 +30,7 @@ from .teller import (
 
 if TYPE_CHECKING:
     from ..ledger import EnteredUnit
-    from ..review import RunResult
+    from ..review import RunResult, TaskResult
     from ..settings import Cluster, LedgerSettings, Pipeline, Review
 
 
@@ -52,11 +54,25 @@ def run(
     cluster: ClusterFile = None,
     ledger: EnterOption = None,
     reissue: ReissueOption = "",
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="With --shard: the plan that 'ecowatch plan' wrote.")
+    ] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            "--shard", metavar="I/N", help="Only part I of N of the plan, 0/N first; 'ecowatch merge' ends it."
+        ),
+    ] = "",
     log: LogOption = LogForm.AUTO,
     lang: LangOption = None,
 ) -> None:
     """Carry out a review and write its GeoPackage; with --ledger, enter it."""
-    _run(review, cluster, Teller(log, language_of(lang)), _Entry(ledger, reissue))
+    teller = Teller(log, language_of(lang))
+    if plan is not None or shard:
+        if ledger is not None:
+            raise typer.BadParameter("a shard publishes nothing; give it to 'ecowatch merge'", param_hint="--ledger")
+        _run_shard(review, cluster, teller, plan, shard)
+    carry_out(review, cluster, teller, Entry(ledger, reissue))
 
 
 @app.command()
@@ -70,41 +86,7 @@ def rerun(
     lang: LangOption = None,
 ) -> None:
     """Carry out a review for some of its areas: the same code with a shorter list of tasks."""
-    _run(review, cluster, Teller(log, language_of(lang)), _Entry(ledger, reissue), tuple(area))
-
-
-@app.command()
-def plan(
-    review: ReviewFile,
-    cluster: ClusterFile = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Where to write plan.jsonl; beside the runs without it.")
-    ] = None,
-    log: LogOption = LogForm.AUTO,
-    lang: LangOption = None,
-) -> None:
-    """Say what a run would do: new, skip, recompute, scenes, megabytes, minutes."""
-    teller = Teller(log, language_of(lang))
-    with errors_told(teller):
-        from ..review import expected_minutes, make_plan, planned_tasks, write_plan  # noqa: PLC0415
-
-        settings, place = _load(review, cluster)
-        made = make_plan(settings)
-        tasks = planned_tasks(made, place)
-        path = out or settings.runs / settings.name / "plan.jsonl"
-        write_plan(made, tasks, path)
-        counts = {status: sum(t.status == status for t in tasks) for status in ("new", "skip", "recompute")}
-        cost = {
-            "scenes": made.scenes_found,
-            "megabytes": sum(t.megabytes for t in tasks if t.status != "skip"),
-            "minutes": expected_minutes(tasks, place.workers),
-        }
-        teller.tell_quarantined(made)
-        for lone in made.unpaired:
-            teller.warn(f"{lone.code} {lone.area.area_id}: {lone.finding}", area=lone.area.area_id, code=lone.code)
-        teller.result(text("plan_line", teller.language, **counts, **cost), plan=str(path), **counts, **cost)
-        teller.result(str(path.resolve()))
-        raise typer.Exit(ExitCode.PARTIAL if made.quarantined else ExitCode.DONE)
+    carry_out(review, cluster, Teller(log, language_of(lang)), Entry(ledger, reissue), tuple(area))
 
 
 @app.command()
@@ -157,27 +139,59 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _run(path: Path, cluster: Path | None, teller: Teller, entry: _Entry, areas: tuple[str, ...] = ()) -> None:
+def carry_out(path: Path, cluster: Path | None, teller: Teller, entry: Entry, areas: tuple[str, ...] = ()) -> None:
+    """Carry a review out, or some of its areas; enter it, tell of its end, leave with its exit code."""
     with errors_told(teller):
-        from ..report import run_table, write_quicklooks  # noqa: PLC0415
+        from ..report import write_quicklooks  # noqa: PLC0415
         from ..review import run_review  # noqa: PLC0415
 
-        settings, place = _load(path, cluster)
-        rules = entry.rules()
-        if areas:
-            settings = settings.model_copy(update={"only": areas})
+        settings, place = load_settings(path, cluster)
+        with ending(teller, settings, place):
+            rules = entry.rules()
+            if areas:
+                settings = settings.model_copy(update={"only": areas})
+            with teller:
+                result = run_review(settings, place, progress=teller.progress, products=[write_quicklooks])
+            finish(teller, result, rules, entry.reissue)
+
+
+def _run_shard(path: Path, cluster: Path | None, teller: Teller, plan: Path | None, shard: str) -> NoReturn:
+    with errors_told(teller):
+        from ..review import Shard, run_shard  # noqa: PLC0415
+
+        if plan is None or not shard:
+            raise typer.BadParameter(
+                "one without the other; 'ecowatch plan --out' writes a plan", param_hint="--plan, --shard"
+            )
+        try:
+            part = Shard.parse(shard)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--shard") from error
+        settings, place = load_settings(path, cluster)
         with teller:
-            result = run_review(settings, place, progress=teller.progress, products=[write_quicklooks])
-        teller.tell_quarantined(result.plan)
-        _tell_result(teller, result)
-        teller.table(*run_table(result.folder, teller.language))
-        teller.result(f"{text('written', teller.language)}: {(result.folder / 'flagged.gpkg').resolve()}")
-        if rules is not None:
-            _enter(teller, result, rules, entry.reissue)
+            result = run_shard(settings, place, plan, part, progress=teller.progress)
+        tell_failures(teller, result.failures)
+        counts = {"tiles": result.tiles, "skipped": result.skipped, "failures": len(result.failures)}
+        teller.result(text("shard_line", teller.language, shard=str(part), **counts), shard=str(part), **counts)
         raise typer.Exit(result.exit_code)
 
 
-class _Entry(NamedTuple):
+def finish(teller: Teller, result: RunResult, rules: LedgerSettings | None, reissue: str) -> NoReturn:
+    """Tell what came of a run, enter it into a ledger where one is given, and leave with its exit code."""
+    from ..report import run_table  # noqa: PLC0415
+
+    teller.tell_quarantined(result.plan)
+    if result.reused:
+        teller.result(text("reused", teller.language))
+    tell_failures(teller, result.failures)
+    teller.table(*run_table(result.folder, teller.language))
+    teller.result(f"{text('written', teller.language)}: {(result.folder / 'flagged.gpkg').resolve()}")
+    if rules is not None:
+        _enter(teller, result, rules, reissue)
+    raise typer.Exit(result.exit_code)
+
+
+class Entry(NamedTuple):
     """Into which ledger a run is entered, and why a signed period is issued again."""
 
     ledger: Path | None
@@ -238,15 +252,15 @@ def diff(
             teller.result(f"{area}: {told}", area=area, differences=why)
 
 
-def _tell_result(teller: Teller, result: RunResult) -> None:
-    if result.reused:
-        teller.result(text("reused", teller.language))
-    for failure in result.failures:
+def tell_failures(teller: Teller, failures: Iterable[TaskResult]) -> None:
+    """Tell which tasks failed, and why."""
+    for failure in failures:
         message = f"{text('failed', teller.language)}: {failure.area_id} {failure.what}: {failure.error}"
         teller.warn(message, area=failure.area_id, error=failure.error)
 
 
-def _load(review: Path, cluster: Path | None) -> tuple[Review, Cluster]:
+def load_settings(review: Path, cluster: Path | None) -> tuple[Review, Cluster]:
+    """Read a review file and a cluster file; without the latter, two processes of this machine."""
     from ..settings import Cluster, Review, load  # noqa: PLC0415
 
     return load(Review, review), load(Cluster, cluster) if cluster else Cluster()

@@ -16,7 +16,7 @@ from ..errors import EcowatchError, ExitCode
 from ..texts import Language, default_language, text
 
 if TYPE_CHECKING:
-    from ..review import Plan
+    from ..review import Plan, PlanSummary
     from ..settings import LedgerSettings
 
 
@@ -131,7 +131,7 @@ class Teller:
         else:
             typer.echo(message, err=True)
 
-    def tell_quarantined(self, plan: Plan) -> None:
+    def tell_quarantined(self, plan: Plan | PlanSummary) -> None:
         """Tell which scenes cannot be trusted, and what to do about each."""
         for q in plan.quarantined:
             message = f"{text('quarantined', self.language)}: {q.code} {q.where}: {q.finding}; {q.remedy}"

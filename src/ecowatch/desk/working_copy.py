@@ -18,7 +18,7 @@ import numpy as np
 import pyogrio
 import pyogrio.raw
 
-from ..atomic import replacing
+from ..atomic import replacing, storage_error
 from ..codes import Activity, ChangeKind, ProblemState, VerdictKind, VerdictReason
 from ..errors import LedgerError, StorageError
 from ..ledger import Ledger
@@ -162,7 +162,7 @@ def _write_layers(beside: Path, out: Path, problems: Sequence[Any], patches: Seq
         _write_layer(beside, "problem", _PROBLEM, problems)
         _write_layer(beside, "patch", _PATCH, patches)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
-        raise StorageError("CANNOT_WRITE", out, str(error), "free space or permissions") from error
+        raise storage_error(out, error) from error
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 

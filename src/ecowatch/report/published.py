@@ -23,7 +23,7 @@ import pandas as pd
 import pyogrio
 
 from .. import __version__
-from ..atomic import replacing, sweep, write_text
+from ..atomic import replacing, storage_error, sweep, write_text
 from ..errors import StorageError
 from ..ledger import Head, Ledger
 from .published_columns import CODE_LISTS, LAYERS, columns_of
@@ -123,7 +123,7 @@ def _writing(path: Path, stamp: str) -> Iterator[None]:
         pyogrio.errors.FeatureError,
         sqlite3.Error,
     ) as error:
-        raise StorageError("CANNOT_WRITE", path, str(error), "free space or permissions") from error
+        raise storage_error(path, error) from error
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 

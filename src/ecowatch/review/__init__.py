@@ -1,11 +1,16 @@
 """A review from settings to products: plan, fit, tiles, assembly, record."""
 
+from .accounts import read_accounts, standing
 from .choice import DateGroup, witnesses_of
+from .ingest import Ingested, ingest_review
+from .merge import ShardResult, merge_review, run_shard
 from .pair import Comparison, joined
-from .plan import Plan, PlannedTask, expected_minutes, make_plan, planned_tasks, write_plan
+from .plan import Plan, PlannedTask, make_plan, planned_tasks
+from .plan_file import PlanSummary, expected_minutes, plan_to_file, write_plan
 from .record import software_versions
 from .result import AreaResult, Coverage, Surroundings
 from .run import RunResult, run_review
+from .shard import Shard
 from .stages import TaskResult
 from .tile import Task, TileResult, process
 from .whole import review_whole
@@ -15,21 +20,31 @@ __all__ = [
     "Comparison",
     "Coverage",
     "DateGroup",
+    "Ingested",
     "Plan",
+    "PlanSummary",
     "PlannedTask",
     "RunResult",
+    "Shard",
+    "ShardResult",
     "Surroundings",
     "Task",
     "TaskResult",
     "TileResult",
     "expected_minutes",
+    "ingest_review",
     "joined",
     "make_plan",
+    "merge_review",
+    "plan_to_file",
     "planned_tasks",
     "process",
+    "read_accounts",
     "review_whole",
     "run_review",
+    "run_shard",
     "software_versions",
+    "standing",
     "witnesses_of",
     "write_plan",
 ]

@@ -24,6 +24,8 @@ from ..settings import DateRange, Pipeline, Prepare
 from .pixels import quality_state
 from .sun import sun_elevation_deg
 
+Array = np.ndarray[Any, Any]
+
 _COARSE_PX = 160
 
 
@@ -117,7 +119,8 @@ def choose_dates(
         raise PairError("NO_PAIR", area.area_id, f"no scene within {_span(after_range)}", "add scenes of the period")
     tracks = {g.track for g in groups if g.day in before_range}
     looks = [g for g in candidates if g.track in tracks] or candidates
-    after = _clearest(area, looks, prepare, allowed)[-1]
+    sight = Sight(area, allowed)
+    after = _clearest(sight, looks, prepare)[-1]
     first = [g for g in groups if g.day in before_range and g.day < after.group.day and g.track == after.group.track]
     same = [g for g in first if g.sensor == after.group.sensor]
     if not first:
@@ -125,19 +128,12 @@ def choose_dates(
             "NO_PAIR", area.area_id, f"no scene within {_span(before_range)}", "set 'before', or add scenes"
         )
     place = centre_of(area, allowed)
-    clear = _clearest(area, same or first, prepare, allowed)
+    clear = _clearest(sight, same or first, prepare)
     before = min(clear, key=lambda seen: (_unlike(seen.group, after.group, place), -seen.group.day.toordinal()))
     alike = [g for g in groups if (g.sensor, g.track) == (after.group.sensor, after.group.track)]
-    earlier = witnesses_of(
-        area,
-        [g for g in alike if g.day < before.group.day],
-        after.group,
-        pipeline,
-        place,
-        allowed,
-        pipeline.time.earlier,
-    )
-    others = _others(area, alike, before.group, after.group, pipeline, place, allowed)
+    sooner = [g for g in alike if g.day < before.group.day]
+    earlier = _witnesses(sight, sooner, after.group, pipeline, place, pipeline.time.earlier)
+    others = _others(sight, alike, before.group, after.group, pipeline, place)
     why = (
         f"after {after.group.day}: {after.share:.0%} clear, the latest of the clearest of {len(looks)} dates in the period; "
         f"before {before.group.day}: {before.share:.0%} clear, {_season_days(before.group.day, after.group.day)} days off "
@@ -148,22 +144,21 @@ def choose_dates(
 
 
 def _others(
-    area: Area,
+    sight: Sight,
     alike: Sequence[DateGroup],
     before: DateGroup,
     after: DateGroup,
     pipeline: Pipeline,
     place: tuple[float, float],
-    allowed: frozenset[str],
 ) -> tuple[DateGroup, ...]:
     """Dates from after the after date, and where these are too few, the latest from between the two."""
     most = pipeline.time.others
     later = [g for g in alike if g.day > after.day]
-    found = witnesses_of(area, later, after, pipeline, place, allowed, most)
+    found = _witnesses(sight, later, after, pipeline, place, most)
     missing = most - len(found)
     # Of those between the two the latest: the sooner after the before date, the likelier the change had not come yet.
     between = [g for g in alike if before.day < g.day < after.day][-missing:] if missing else []
-    more = witnesses_of(area, between, after, pipeline, place, allowed, missing)
+    more = _witnesses(sight, between, after, pipeline, place, missing)
     return (*more, *found)
 
 
@@ -175,11 +170,9 @@ def _span(dates: DateRange) -> str:
     return f"{dates.first} … {dates.last}"
 
 
-def _clearest(area: Area, groups: Sequence[DateGroup], prepare: Prepare, allowed: frozenset[str]) -> list[_Seen]:
+def _clearest(sight: Sight, groups: Sequence[DateGroup], prepare: Prepare) -> list[_Seen]:
     """The dates that are about as clear as the clearest, oldest first."""
-    if len(groups) == 1:
-        return [_Seen(groups[0], seen_share(area, groups[0], prepare.clear_scl, allowed))]
-    seen = [_Seen(g, seen_share(area, g, prepare.clear_scl, allowed)) for g in groups]
+    seen = [_Seen(g, sight.seen_share(g, prepare.clear_scl)) for g in groups]
     best = max(s.share for s in seen)
     clear = [s for s in seen if s.share >= best - prepare.equally_clear]
     return sorted(clear, key=lambda s: (s.group.day, s.group.sensor))
@@ -213,11 +206,22 @@ def witnesses_of(
     most
         At most so many.
     """
+    return _witnesses(Sight(area, allowed), groups, after, pipeline, place, most)
+
+
+def _witnesses(
+    sight: Sight,
+    groups: Sequence[DateGroup],
+    after: DateGroup,
+    pipeline: Pipeline,
+    place: tuple[float, float],
+    most: int,
+) -> tuple[DateGroup, ...]:
     found: list[DateGroup] = []
     for group in sorted(groups, key=lambda g: (_unlike(g, after, place), -g.day.toordinal())):
         if len(found) == most:
             break
-        if seen_share(area, group, pipeline.prepare.clear_scl, allowed) >= pipeline.time.min_clear_share:
+        if sight.seen_share(group, pipeline.prepare.clear_scl) >= pipeline.time.min_clear_share:
             found.append(group)
     return tuple(sorted(found, key=lambda g: g.day))
 
@@ -249,32 +253,55 @@ def footprint(scene: Scene, crs: CRS, allowed: frozenset[str]) -> BaseGeometry:
     return transformed(shapely.segmentize(box, box.length / 64), scene.grid.crs, crs, allowed)
 
 
-def seen_share(area: Area, group: DateGroup, clear_scl: tuple[int, ...], allowed: frozenset[str]) -> float:
-    """Estimate which share of an area a date shows clearly, from a coarse read of the quality layer.
+class Sight:
+    """An area seen from afar, few pixels across; laid once per CRS, whatever the number of dates it is looked at on.
 
-    Returns
-    -------
-    float
-        0–1; only for choosing among dates, never published.
+    Parameters
+    ----------
+    area
+        In any CRS.
+    allowed
+        Datums that may be taken as equal.
     """
-    crs = group.scenes[0].grid.crs
-    geometry = area.in_crs(crs, allowed).geometry
-    left, bottom, right, top = geometry.bounds
-    pixel = max(right - left, top - bottom) / _COARSE_PX
-    shape = (max(1, round((top - bottom) / pixel)), max(1, round((right - left) / pixel)))
-    grid = Grid.from_parts(crs, Affine(pixel, 0, left, 0, -pixel, top), shape)
-    inside = burn(geometry, grid)
-    if not inside.any():
-        # Narrower than a coarse pixel anywhere: nothing to choose by.
-        return 1.0
-    seen = np.zeros(shape, bool)
-    for scene in group.scenes:
-        layer = scene.bands[0].layer if scene.quality is None else scene.quality.layer
-        try:
-            seen |= quality_state(scene, read_coarse([layer], grid), clear_scl=clear_scl) == State.USABLE
-        except SceneError:
-            if scene.quality is not None:
-                raise
-            # A damaged band is told by the tiles that hold the damage; the others can still be compared.
-            seen |= burn(footprint(scene, crs, allowed), grid)
-    return float(seen[inside].mean())
+
+    def __init__(self, area: Area, allowed: frozenset[str]) -> None:
+        self._area = area
+        self._allowed = allowed
+        self._laid: dict[str, tuple[Grid, Array]] = {}
+
+    def seen_share(self, group: DateGroup, clear_scl: tuple[int, ...]) -> float:
+        """Estimate which share of the area a date shows clearly, from a coarse read of the quality layer.
+
+        Returns
+        -------
+        float
+            0–1; only for choosing among dates, never published.
+        """
+        crs = group.scenes[0].grid.crs
+        grid, inside = self._lay(crs)
+        if not inside.any():
+            # Narrower than a coarse pixel anywhere: nothing to choose by.
+            return 1.0
+        seen = np.zeros(grid.shape, bool)
+        for scene in group.scenes:
+            layer = scene.bands[0].layer if scene.quality is None else scene.quality.layer
+            try:
+                seen |= quality_state(scene, read_coarse([layer], grid), clear_scl=clear_scl) == State.USABLE
+            except SceneError:
+                if scene.quality is not None:
+                    raise
+                # A damaged band is told by the tiles that hold the damage; the others can still be compared.
+                seen |= burn(footprint(scene, crs, self._allowed), grid)
+        return float(seen[inside].mean())
+
+    def _lay(self, crs: CRS) -> tuple[Grid, Array]:
+        """The coarse grid of the area in a CRS, and which of its pixels lie in the area."""
+        name = crs.to_wkt()
+        if name not in self._laid:
+            geometry = self._area.in_crs(crs, self._allowed).geometry
+            left, bottom, right, top = geometry.bounds
+            pixel = max(right - left, top - bottom) / _COARSE_PX
+            shape = (max(1, round((top - bottom) / pixel)), max(1, round((right - left) / pixel)))
+            grid = Grid.from_parts(crs, Affine(pixel, 0, left, 0, -pixel, top), shape)
+            self._laid[name] = grid, burn(geometry, grid)
+        return self._laid[name]

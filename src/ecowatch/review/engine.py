@@ -6,32 +6,35 @@ so that a worker that dies takes nothing with it, and a job that is done twice d
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import shutil
+import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import dask.config
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Status, as_completed
 
-from ..errors import EcowatchError, UnavailableError
-from ..settings import Cluster
+from ..errors import ConfigError, EcowatchError, UnavailableError
+from ..raster import Reading, require_fast
+from ..settings import Cluster, Kubernetes, Queue
+from .places import REMOTE_ENVIRONMENT, WORKER_ENVIRONMENT, job_options, pod_resources, with_data, worker_command
 from .tile import warm_up
 
-# Dask's own setting gives every freed block back to the system at once: the pages of the next one are then faulted in
-# anew, which made tiles 1.7 times slower. One thread in every library: parallelism is Dask's.
-_WORKER_ENVIRONMENT = {
-    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
-# Dask's sampling profiler serves a dashboard that is not started, and takes some per cent of every tile.
+# The sampling profiler serves a dashboard that is not started. Fifteen seconds would pass before a lost job is replaced.
 _DASK_SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     "distributed.worker.profile.enabled": False,
+    "distributed.deploy.lost-worker-timeout": "5s",
+    # A worker may die of something else than its task: each task gets a second try at once, and then one alone.
+    "distributed.scheduler.allowed-failures": 1,
 }
 
 
@@ -58,30 +61,84 @@ class Engine:
     client: Client
     cluster: Cluster
 
+    @property
+    def reading(self) -> Reading:
+        """How workers read files."""
+        return Reading(self.cluster.reader == "fast", self.cluster.cache_bytes)
+
+    @property
+    def slots(self) -> int:
+        """Jobs that can be done at the same time, also by workers that are still to come."""
+        if self.cluster.scheduler == "threads" or self.cluster.elastic:
+            return self.cluster.workers
+        return max(len(self.client.scheduler_info()["workers"]), 1)
+
     def each(self, jobs: Iterable[Job]) -> Iterator[tuple[Any, str | None]]:
-        """Run jobs with a bounded number under way; yield each job's name and error as it ends."""
+        """Run jobs with a bounded number under way; yield each job's name and error as it ends.
+
+        A job whose workers died is only a suspect: Dask blames whatever lay on a worker that died. Suspects are run once
+        more at the end, one at a time with nothing beside them; what ends its worker then is to blame itself.
+
+        Raises
+        ------
+        UnavailableError
+            ``SCHEDULER_LOST``.
+        """
+        suspects: list[Job] = []
+        for job, error, died in self._ended(jobs):
+            if died:
+                suspects.append(job)
+            else:
+                yield job.name, error
+        for job in suspects:
+            yield from ((job.name, error) for _, error, _ in self._ended([job]))
+
+    def _ended(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, str | None, bool]]:
+        """Yield each job as it ends, its error, and whether its workers died."""
         waiting = iter(jobs)
-        names: dict[str, Any] = {}
+        under_way: dict[str, Job] = {}
         flow = as_completed()
-        workers = max(len(self.client.scheduler_info()["workers"]), 1)
-        threads = self.cluster.workers if self.cluster.scheduler == "threads" else 1
 
         def submit() -> bool:
             job = next(waiting, None)
             if job is None:
                 return False
-            future = self.client.submit(job.function, *job.arguments, pure=False, retries=0)
-            names[future.key] = job.name
+            future = self.client.submit(_carried_out, job.function, *job.arguments, pure=False, retries=0)
+            under_way[future.key] = job
             flow.add(future)
             return True
 
-        for _ in range(workers * threads * self.cluster.tasks_per_worker):
+        for _ in range(self.slots * self.cluster.tasks_per_worker):
             if not submit():
                 break
         for future in flow:
-            error = future.result() if future.status == "finished" else as_text(future.exception())
-            yield names.pop(future.key), error
+            yield under_way.pop(future.key), *self._outcome(future)
             submit()
+
+    def _outcome(self, future: Future) -> tuple[str | None, bool]:
+        # Nothing is fetched: a result that lay on a worker that died meanwhile would be waited for, perhaps for ever.
+        if future.status == "cancelled":
+            finding = "the scheduler went away while tasks were under way"
+            remedy = "start it, then resume; finished work is kept"
+            raise UnavailableError("SCHEDULER_LOST", self.cluster.scheduler, finding, remedy)
+        if future.status != "error":
+            return None, False
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            finding = f"it ended its worker {error.allowed_failures + 1} times, with nothing beside it"
+            remedy = "repair its scenes, or give workers more memory; then run again"
+            return f"WORKER_DIED task: {finding}; {remedy}", True
+        return str(error) if isinstance(error, _TaskError) else as_text(error), False
+
+
+class _TaskError(Exception):
+    """The error that a job returned: exceptions stay with the scheduler, results with a worker that may die."""
+
+
+def _carried_out(function: Callable[..., str | None], *arguments: Any) -> None:
+    error = function(*arguments)
+    if error is not None:
+        raise _TaskError(error)
 
 
 def as_text(error: BaseException) -> str:
@@ -96,34 +153,194 @@ def started(cluster: Cluster) -> Iterator[Engine]:
     Raises
     ------
     UnavailableError
-        ``SCHEDULER_UNAVAILABLE`` where the address does not answer.
+        ``SCHEDULER_UNAVAILABLE`` where the address does not answer, ``BATCH_MISSING``, ``JOB_REFUSED`` or ``NO_WORKER``
+        where a batch system gives no worker, ``KUBERNETES_UNAVAILABLE`` where Kubernetes gives none.
+    ConfigError
+        ``EXTRA_MISSING`` where the package for a batch system or Kubernetes is not installed.
     """
-    if cluster.scheduler.startswith(("tcp://", "tls://")):
-        try:
-            remote = Client(cluster.scheduler, timeout="30s")
-        except (OSError, TimeoutError) as error:
-            raise UnavailableError(
-                "SCHEDULER_UNAVAILABLE", cluster.scheduler, str(error), "start it, or correct 'scheduler'"
-            ) from error
-        with remote as client:
-            yield Engine(client, cluster)
-        return
+    if cluster.reader == "fast":
+        require_fast()
+    places = {"processes": _local, "threads": _local, "slurm": _jobs, "pbs": _jobs, "kubernetes": _pods}
+    with dask.config.set(_DASK_SETTINGS), places.get(cluster.scheduler, _remote)(cluster) as client:
+        yield Engine(client, cluster)
+
+
+@contextmanager
+def _remote(cluster: Cluster) -> Iterator[Client]:
+    try:
+        remote = Client(cluster.scheduler, timeout="30s")
+    except (OSError, TimeoutError) as error:
+        raise UnavailableError(
+            "SCHEDULER_UNAVAILABLE", cluster.scheduler, str(error), "start it, or correct 'scheduler'"
+        ) from error
+    with remote as client:
+        yield client
+
+
+@contextmanager
+def _local(cluster: Cluster) -> Iterator[Client]:
     # One thread per process: GDAL handles are never shared, and Python's lock is not in the way.
     processes = cluster.scheduler == "processes"
     with (
-        dask.config.set(_DASK_SETTINGS),
+        # A process that died is started anew by its own nanny; a busy machine takes long over it, and must not be given up.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "600s"}),
         LocalCluster(
             n_workers=cluster.workers if processes else 1,
             threads_per_worker=1 if processes else cluster.workers,
             processes=processes,
             memory_limit=cluster.memory_limit if processes else 0,
             dashboard_address=None,
-            silence_logs="ERROR",
+            # Any free port: several shards may run on one machine.
+            scheduler_kwargs={"dashboard_address": ":0"},
+            silence_logs="CRITICAL",
         ) as local,
         Client(local) as client,
     ):
         # One worker fits first; the others load their compiled code meanwhile.
         addresses = client.scheduler_info()["workers"] if processes else ()
         warming = [client.submit(warm_up, workers=[address], pure=False) for address in addresses]
-        yield Engine(client, cluster)
+        yield client
         del warming
+
+
+class _Submission:
+    """What the batch system said of jobs; a refused one is offered again until the review ends."""
+
+    def __init__(self) -> None:
+        self.refusal = ""
+        self.over = threading.Event()
+
+    def patient(self, kind: Any) -> Any:
+        """Return a class of clusters whose jobs record a refusal here and try again."""
+        submission = self
+
+        class PatientJob(kind.job_cls):  # type: ignore[misc]
+            async def start(self) -> None:
+                while not submission.over.is_set():
+                    try:
+                        await super().start()
+                        return
+                    except (RuntimeError, OSError) as error:
+                        submission.refusal = " ".join(str(error).split("stderr:")[-1].split())
+                        for _ in range(60):
+                            if not submission.over.is_set():
+                                await asyncio.sleep(0.25)
+                self.status = Status.running
+
+            async def close(self) -> None:
+                await super().close()
+                self.status = Status.closed
+
+        return type(kind.__name__, (kind,), {"job_cls": PatientJob})
+
+
+@contextmanager
+def _jobs(cluster: Cluster) -> Iterator[Client]:
+    command, name = {"slurm": ("sbatch", "SLURMCluster"), "pbs": ("qsub", "PBSCluster")}[cluster.scheduler]
+    kind = getattr(_extra("dask_jobqueue", cluster), name)
+    if shutil.which(command) is None:
+        raise UnavailableError(
+            "BATCH_MISSING", command, "is not on this machine", "start the review where jobs can be submitted"
+        )
+    submission = _Submission()
+    with submission.patient(kind)(**job_options(cluster, Path.cwd())) as jobs, Client(jobs) as client:
+        try:
+            # Equal bounds: a job that is lost, cancelled or at its time limit is replaced by a new one.
+            jobs.adapt(minimum=cluster.workers, maximum=cluster.workers)
+            _await_worker(client, cluster, (cluster.queue or Queue()).wait_s, submission)
+            yield client
+        finally:
+            submission.over.set()
+
+
+def _await_worker(client: Client, cluster: Cluster, wait_s: float, submission: _Submission) -> None:
+    until = time.monotonic() + wait_s
+    while not client.scheduler_info()["workers"]:
+        if submission.refusal:
+            raise UnavailableError(
+                "JOB_REFUSED", cluster.scheduler, submission.refusal, "correct [queue], or try again"
+            )
+        if time.monotonic() > until:
+            raise UnavailableError(
+                "NO_WORKER",
+                cluster.scheduler,
+                f"no job has become a worker within {wait_s:g} s",
+                "look at the queue and at queue.log_folder, or raise 'wait_s'",
+            )
+        time.sleep(0.1)
+
+
+def pods_manifest(cluster: Cluster, name: str) -> dict[str, Any]:
+    """Return the ``DaskCluster`` that the operator is asked for.
+
+    Parameters
+    ----------
+    cluster
+        Its scheduler is ``kubernetes``.
+    name
+        Name of the cluster.
+
+    Raises
+    ------
+    ConfigError
+        ``EXTRA_MISSING``.
+    """
+    wanted = cluster.kubernetes
+    assert wanted is not None
+    spec = _extra("dask_kubernetes.operator", cluster).make_cluster_spec(
+        name,
+        image=wanted.image,
+        n_workers=cluster.workers,
+        resources=pod_resources(wanted),
+        env=REMOTE_ENVIRONMENT,
+        worker_command=worker_command(cluster),
+    )
+    return with_data(spec, wanted)
+
+
+@contextmanager
+def _pods(cluster: Cluster) -> Iterator[Client]:
+    wanted = cluster.kubernetes
+    assert wanted is not None
+    operator, name = _extra("dask_kubernetes.operator", cluster), f"ecowatch-{uuid.uuid4().hex[:8]}"
+    manifest = pods_manifest(cluster, name)
+    pods = client = None
+    try:
+        try:
+            # The operator itself puts a new pod in the place of a lost one.
+            pods = operator.KubeCluster(
+                namespace=wanted.namespace,
+                custom_cluster_spec=manifest,
+                resource_timeout=wanted.wait_s,
+                quiet=True,
+            )
+            client = Client(pods)
+            client.wait_for_workers(1, timeout=wanted.wait_s)
+        except Exception as error:
+            # Credentials, connection, operator and image each fail with an exception of another library.
+            raise _no_pods(wanted, error) from error
+        yield client
+    finally:
+        for opened in (client, pods):
+            if opened is not None:
+                opened.close()
+
+
+def _no_pods(wanted: Kubernetes, error: Exception) -> UnavailableError:
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    remedy = "check kubectl, the Dask operator, image and claim; docs/cluster.md"
+    return UnavailableError("KUBERNETES_UNAVAILABLE", f"namespace {wanted.namespace}", told, remedy)
+
+
+def _extra(module: str, cluster: Cluster) -> ModuleType:
+    """Import a package of the extra ``cluster``: nobody else needs it, and it must not slow every start."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
+        raise ConfigError(
+            "EXTRA_MISSING",
+            f"scheduler = {cluster.scheduler!r}",
+            f"{package} is not installed",
+            "pip install 'ecowatch[cluster]'",
+        ) from error

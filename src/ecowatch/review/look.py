@@ -296,8 +296,9 @@ def _same_season(day: date, other: date, within_days: int) -> bool:
 def _shape(patch: PixelPatch) -> tuple[float, float]:
     """Elongation and rectangularity by the smallest rotated rectangle over the pixels."""
     runs = patch.runs
-    boxes = shapely.box(runs[:, 1], runs[:, 0], runs[:, 2], runs[:, 0] + 1)
-    rectangle = shapely.minimum_rotated_rectangle(shapely.geometrycollections(boxes))
+    top, ends = runs[:, 0], (runs[:, 1], runs[:, 2])
+    points = [np.column_stack([end, row]) for row in (top, top + 1) for end in ends]
+    rectangle = shapely.minimum_rotated_rectangle(shapely.multipoints(np.concatenate(points)))
     corners = np.asarray(rectangle.exterior.coords)
     short, long = sorted(np.hypot(*np.diff(corners[:3], axis=0).T))
     return float(long / max(short, 1e-9)), float(min(patch.pixels / max(rectangle.area, 1e-9), 1.0))

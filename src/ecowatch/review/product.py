@@ -10,12 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import geopandas
-import pandas as pd
-import pyogrio
 from pyproj import CRS
 
-from ..atomic import replacing
+from ..atomic import replacing, storage_error
 from ..errors import StorageError
 from ..grid import geodesic_area_m2
 from .result import AreaResult
@@ -189,6 +186,8 @@ def write_geopackage(
     StorageError
         ``CANNOT_WRITE``, or ``GPKG_INCOMPLETE`` where the file does not hold what was written.
     """
+    import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
+
     rows: dict[str, list[Row]] = {
         "patch": [row for result in results for row in result.patches],
         "patch_road": [row for result in results for row in result.roads],
@@ -208,7 +207,7 @@ def write_geopackage(
             pyogrio.errors.DataLayerError,
             pyogrio.errors.FeatureError,
         ) as error:
-            raise StorageError("CANNOT_WRITE", path, str(error), "free space or permissions") from error
+            raise storage_error(path, error) from error
         finally:
             pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
         _check(beside, path, {layer: len(r) for layer, r in rows.items()})
@@ -223,6 +222,10 @@ def _write_layer(
     crs: CRS,
     metadata: Mapping[str, Any],
 ) -> None:
+    import geopandas  # noqa: PLC0415 - brings pandas along, which workers never need
+    import pandas as pd  # noqa: PLC0415
+    import pyogrio  # noqa: PLC0415
+
     data: dict[str, Any] = {name: pd.array([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
     frame = geopandas.GeoDataFrame(data, geometry=[row["geometry"] for row in rows], crs=crs)
     first = not path.exists()
@@ -244,6 +247,8 @@ def _write_layer(
 
 def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:
     """Count the rows twice, by sqlite and by what readers will use: an interrupted write can leave the two apart."""
+    import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
+
     with closing(sqlite3.connect(f"file:{beside}?mode=ro&immutable=1", uri=True)) as database:
         for layer, count in expected.items():
             stored = database.execute(f'SELECT count(*) FROM "{layer}"').fetchone()[0]

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyogrio
 import shapely
 
 from .. import __version__
@@ -33,6 +32,8 @@ LIMITS = (
 
 def software_versions() -> dict[str, str]:
     """Return the versions of everything that can change a result."""
+    import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
+
     return {
         "ecowatch": __version__,
         "python": ".".join(map(str, sys.version_info[:3])),
@@ -125,14 +126,21 @@ def _inputs(result: AreaResult) -> dict[str, Any]:
     return {"scenes": dict(sorted(scenes.items())), "pixel_m": round(c.grid.pixel_m, 6), "pipeline": pipeline}
 
 
+class Doing(NamedTuple):
+    """How a run was carried out: when it began (UTC), its tasks by stage and area, scheduler and workers."""
+
+    started: datetime
+    tasks: Mapping[str, Any]
+    place: Mapping[str, Any]
+
+
 def write_record(
     path: Path,
     plan: Plan,
     results: Sequence[AreaResult],
     failures: Sequence[Mapping[str, Any]],
     *,
-    started: datetime,
-    place: Mapping[str, Any],
+    doing: Doing,
     digests: Mapping[str, str],
 ) -> None:
     """Write ``run.json``, the last file of a run: where it stands, the run is complete.
@@ -143,10 +151,8 @@ def write_record(
         Target.
     plan, results, failures
         What was to be done, what was done, what was not.
-    started
-        When the run began (UTC).
-    place
-        Scheduler, workers, tile size: allowed here, and only here.
+    doing
+        When, by how many tasks and where: allowed here, and only here.
     digests
         SHA-256 of each product.
     """
@@ -162,8 +168,9 @@ def write_record(
         "coverage": coverage_rows(results),
         "totals": totals(results),
         "products": dict(digests),
-        "place": dict(place),
-        "started": started.isoformat(timespec="seconds"),
+        "tasks": dict(doing.tasks),
+        "place": dict(doing.place),
+        "started": doing.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_text(path, json.dumps(record, ensure_ascii=False, indent=1, default=str) + "\n")

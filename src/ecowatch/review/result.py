@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import shapely
 from pyproj import CRS
 
-from ..areas import Area, Carriers
+from ..areas import Area, Carriers, Overlay
+from ..codes import Carrier
 from ..settings import Pipeline
 from .fit import Fit
 from .pair import Comparison
+
+_SEA = (Carrier.SHORELINE, Carrier.NEARSHORE)
 
 
 @dataclass(frozen=True)
@@ -87,3 +92,19 @@ class Surroundings:
     allowed: frozenset[str]
     areas: tuple[Area, ...]
     carriers: Carriers | None = None
+
+    @cached_property
+    def area_overlay(self) -> Overlay:
+        """The areas as patches are laid over them; their tree is built once for all areas of a run."""
+        return Overlay((area.area_id, area.geometry) for area in self.areas)
+
+    @cached_property
+    def carrier_overlay(self) -> Overlay:
+        """The carriers likewise; empty without a layer of them."""
+        return Overlay(self.carriers.parts if self.carriers else ())
+
+    @cached_property
+    def sea(self) -> shapely.STRtree:
+        """Polygons that the carrier layer calls shoreline or nearshore water."""
+        parts = self.carriers.parts if self.carriers else ()
+        return shapely.STRtree([geometry for label, geometry in parts if Carrier.named(label) in _SEA])

@@ -5,38 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyproj import CRS
 
 from ..errors import ExitCode
 from ..settings import Cluster, Review
+from .accounts import STAGES, Accounts
 from .assemble import assemble, not_compared
 from .engine import started
 from .fit import Fit
 from .kept import drop_damaged, fit_path, seal, seal_path
+from .lock import review_lock, sweep_work
 from .look import Looked
 from .plan import Plan, PlannedTask, make_plan, planned_tasks
 from .product import write_geopackage
 from .rasters import write_rasters
-from .record import provenance, write_record
+from .record import Doing, provenance, write_record
 from .result import AreaResult, Surroundings
-from .stages import Progress, TaskResult, TasksByKey, done_tasks, fit_all, looks_all, tiles_all
+from .stages import Measure, Progress, TaskResult, TasksByKey, done_tasks, looks_all, measured
 from .tile import TileResult
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder, its results by area, what failed, and the exit code that says so."""
+    """A finished run: its folder, its results by area, what failed, the exit code that says so, and its tasks by stage."""
 
     plan: Plan
     folder: Path
     results: tuple[AreaResult, ...]
     failures: tuple[TaskResult, ...]
     reused: bool
+    tasks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -76,14 +78,49 @@ def run_review(
     EcowatchError
         Where the review cannot begin (settings, boundaries, no scenes) or its products cannot be written.
     """
-    began = datetime.now(UTC)
-    plan = make_plan(review)
-    if _complete(plan.run_folder):
-        return RunResult(plan, plan.run_folder, (), (), reused=True)
-    report = progress or (lambda *_: None)
-    tasks = planned_tasks(plan, cluster)
-    if shuffle is not None:
-        tasks = shuffle(tasks)
+    return run_plan(make_plan(review), cluster, progress=progress, products=products, shuffle=shuffle)
+
+
+def run_plan(
+    plan: Plan,
+    cluster: Cluster,
+    *,
+    progress: Progress | None = None,
+    products: Iterable[Product] = (),
+    shuffle: Callable[[list[PlannedTask]], list[PlannedTask]] | None = None,
+    measure: Measure = measured,
+) -> RunResult:
+    """Carry out a plan, as `run_review` does; `measure` brings fits and tiles about, or finds what shards left.
+
+    Raises
+    ------
+    LockedError
+        ``REVIEW_LOCKED``: another run of this review is under way.
+    """
+    review, folder = plan.review, plan.work_folder.parent
+    accounts = Accounts(folder, review.name, review.period, review.only, plan.run_id)
+    with review_lock(folder), accounts.kept():
+        sweep_work(plan.work_folder)
+        if _complete(plan.run_folder):
+            if accounts.found_complete(json.loads((plan.run_folder / "run.json").read_text("utf-8"))):
+                accounts.write()
+            return RunResult(plan, plan.run_folder, (), (), reused=True, tasks=accounts.totals())
+        accounts.begin()
+        tasks = planned_tasks(plan, cluster)
+        if shuffle is not None:
+            tasks = shuffle(tasks)
+        return _carry_out(plan, cluster, accounts, tasks, progress or (lambda *_: None), products, measure)
+
+
+def _carry_out(
+    plan: Plan,
+    cluster: Cluster,
+    accounts: Accounts,
+    tasks: Sequence[PlannedTask],
+    report: Progress,
+    products: Iterable[Product],
+    measure: Measure,
+) -> RunResult:
     by_key: dict[str, list[PlannedTask]] = {}
     for task in tasks:
         by_key.setdefault(task.task.comparison.key, []).append(task)
@@ -91,21 +128,26 @@ def run_review(
         if damaged := drop_damaged(seal_path(plan, comparison)):
             report(comparison.area.area_id, "damaged", len(damaged), len(damaged))
     with started(cluster) as engine:
-        fits, failures = fit_all(engine, plan, report)
-        failures += tiles_all(engine, tasks, fits, report)
-        looks, unlooked = looks_all(engine, plan, by_key, fits, report)
-        failures += unlooked
+        fits, failures = measure(engine, plan, tasks, report, accounts)
+        looked = looks_all(engine, plan, by_key, fits, report, accounts)
+        failures += looked.failures
+    for stage in STAGES:
+        accounts.settle(stage)
     for comparison in plan.comparisons:
-        kept = (*(t.path for t in done_tasks(by_key, comparison)), fit_path(plan, comparison))
+        tiles = (t.path for t in done_tasks(by_key, comparison))
+        kept = (*tiles, *looked.paths.get(comparison.key, ()), fit_path(plan, comparison))
         seal(seal_path(plan, comparison), [path for path in kept if path.exists()])
-    results = _assembled(plan, by_key, fits, looks, failures)
+    results = _assembled(plan, by_key, fits, looked.looks, failures)
     for leftover in plan.run_folder.glob("*"):
         # An earlier attempt at this very run that did not end well.
         leftover.unlink()
-    if review.output.rasters:
+    if plan.review.output.rasters:
         write_rasters(plan.run_folder, tasks)
-    _publish(plan, results, failures, products, began, cluster)
-    return RunResult(plan, plan.run_folder, results, tuple(failures), reused=False)
+    accounts.check()
+    _publish(plan, results, failures, products, accounts, cluster)
+    result = RunResult(plan, plan.run_folder, results, tuple(failures), reused=False, tasks=accounts.totals())
+    accounts.close([vars(f) for f in failures], int(result.exit_code))
+    return result
 
 
 def _complete(folder: Path) -> bool:
@@ -155,7 +197,7 @@ def _publish(
     results: Sequence[AreaResult],
     failures: Sequence[TaskResult],
     products: Iterable[Product],
-    started: datetime,
+    accounts: Accounts,
     cluster: Cluster,
 ) -> None:
     folder = plan.run_folder
@@ -179,4 +221,5 @@ def _publish(
         "pid": os.getpid(),
     }
     rows = [vars(f) for f in failures]
-    write_record(folder / "run.json", plan, results, rows, started=started, place=place, digests=digests)
+    doing = Doing(accounts.started, {"stages": accounts.totals(), "areas": accounts.by_area()}, place)
+    write_record(folder / "run.json", plan, results, rows, doing=doing, digests=digests)

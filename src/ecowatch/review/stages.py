@@ -6,16 +6,19 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from ..atomic import write_text
+from ..atomic import storage_error, write_text
 from ..codes import TaskStatus
-from ..errors import StorageError
 from ..patches import PixelPatch
-from .assemble import pixel_patches
+from ..raster import Reading
+from .accounts import Accounts
+from .candidates import patch_key, pixel_patches
 from .engine import Engine, Job, as_text
 from .fit import Fit, fit_comparison
+from .ingest import ingest, reading_copies, sound_copies, with_copies
 from .kept import fit_path
-from .look import CHUNK, NOT_LOOKED, Looked, load_looks, look_at, look_order, save_looks
+from .look import CHUNK, NOT_LOOKED, Looked, look_at, look_order, looks_of, looks_text
 from .pair import Comparison
 from .plan import Plan, PlannedTask
 from .tile import Task, TileResult, process
@@ -30,7 +33,7 @@ TasksByKey = Mapping[str, Sequence[PlannedTask]]
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What became of one task: done, skipped (it was done before) or failed, and why."""
+    """What became of one task: done, skipped (it was done before), failed or quarantined, and why."""
 
     area_id: str
     what: str
@@ -38,10 +41,13 @@ class TaskResult:
     error: str | None = None
 
 
-def _attempt_fit(comparison: Comparison, path: Path) -> str | None:
+def _attempt_fit(comparison: Comparison, path: Path, reading: Reading) -> str | None:
     """Fit one comparison in a worker and keep the result; return the error as text, if any."""
+    if path.exists():
+        # Done by a worker that was lost before it could tell.
+        return None
     try:
-        fit = fit_comparison(comparison)
+        fit = fit_comparison(comparison, reading)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, fit.to_json())
     except Exception as error:
@@ -49,64 +55,114 @@ def _attempt_fit(comparison: Comparison, path: Path) -> str | None:
     return None
 
 
-def _attempt_tile(task: Task, fit: Fit, path: Path) -> str | None:
+def _attempt_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> str | None:
     """Process one tile in a worker and keep the result; return the error as text, if any."""
+    if path.exists():
+        # Done by a worker that was lost before it could tell.
+        return None
     try:
-        process(task, fit).save(path)
+        process(task, fit, reading).save(path)
     except Exception as error:
         return as_text(error)
     return None
 
 
-def fit_all(engine: Engine, plan: Plan, report: Progress) -> tuple[dict[str, Fit], list[TaskResult]]:
+def fit_all(
+    engine: Engine, plan: Plan, report: Progress, accounts: Accounts
+) -> tuple[dict[str, Fit], list[TaskResult]]:
     """Fit what is not fitted yet; return the fits by key of the comparison, and what failed."""
-    todo = [c for c in plan.comparisons if not fit_path(plan, c).exists()]
-    jobs = [Job(c, _attempt_fit, (c, fit_path(plan, c))) for c in todo]
+    todo = []
+    for comparison in plan.comparisons:
+        kept = fit_path(plan, comparison).exists()
+        accounts.expect("fit", comparison.area.area_id, kept=kept)
+        if not kept:
+            todo.append(comparison)
+    jobs = [Job(c, _attempt_fit, (c, fit_path(plan, c), engine.reading)) for c in todo]
     failures: list[TaskResult] = []
     for done, (comparison, error) in enumerate(engine.each(jobs), 1):
-        report(comparison.area.area_id, "fit", done, len(jobs))
+        area_id, what = comparison.area.area_id, f"fit {comparison.pipeline.name}"
+        report(area_id, "fit", done, len(jobs))
+        status = accounts.ended("fit", area_id, what, error)
         if error is not None:
-            what = f"fit {comparison.pipeline.name}"
-            failures.append(TaskResult(comparison.area.area_id, what, TaskStatus.FAILED, error))
-    fits = {
+            failures.append(TaskResult(area_id, what, status, error))
+    return kept_fits(plan), sorted(failures, key=lambda f: (f.area_id, f.what))
+
+
+def kept_fits(plan: Plan) -> dict[str, Fit]:
+    """Return the fits that are there, by key of the comparison."""
+    return {
         c.key: Fit.from_json(fit_path(plan, c).read_text("utf-8"))
         for c in plan.comparisons
         if fit_path(plan, c).exists()
     }
-    return fits, sorted(failures, key=lambda f: (f.area_id, f.what))
 
 
-def tiles_all(engine: Engine, tasks: Sequence[PlannedTask], fits: dict[str, Fit], report: Progress) -> list[TaskResult]:
+def tiles_all(
+    engine: Engine, tasks: Sequence[PlannedTask], fits: dict[str, Fit], report: Progress, accounts: Accounts
+) -> list[TaskResult]:
     """Process the tiles that are not done yet; return what failed."""
-    todo = [t for t in tasks if not t.path.exists() and t.task.comparison.key in fits]
+    todo = []
+    for item in tasks:
+        kept = item.path.exists()
+        accounts.expect("tile", item.task.comparison.area.area_id, kept=kept)
+        if not kept and item.task.comparison.key in fits:
+            todo.append(item)
     for folder in {t.path.parent for t in todo}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as reason:
-            raise StorageError("CANNOT_WRITE", folder, str(reason), "free space or permissions") from reason
-    jobs = (Job(t, _attempt_tile, (t.task, fits[t.task.comparison.key], t.path)) for t in todo)
+            raise storage_error(folder, reason) from reason
+    jobs = (Job(t, _attempt_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading)) for t in todo)
     failures: list[TaskResult] = []
     for done, (item, error) in enumerate(engine.each(jobs), 1):
         area_id = item.task.comparison.area.area_id
+        what = f"tile {'_'.join(map(str, item.task.tile))} {item.task.comparison.pipeline.name}"
         report(area_id, "tile", done, len(todo))
+        status = accounts.ended("tile", area_id, what, error)
         if error is not None:
-            what = f"tile {'_'.join(map(str, item.task.tile))} {item.task.comparison.pipeline.name}"
-            failures.append(TaskResult(area_id, what, TaskStatus.FAILED, error))
+            failures.append(TaskResult(area_id, what, status, error))
     return sorted(failures, key=lambda f: (f.area_id, f.what))
 
 
-def _attempt_look(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path) -> str | None:
+Measure = Callable[[Engine, Plan, Sequence[PlannedTask], Progress, Accounts], tuple[dict[str, Fit], list[TaskResult]]]
+"""Brings fits and tiles about; returns the fits by key of the comparison, and what failed."""
+
+
+def measured(
+    engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
+) -> tuple[dict[str, Fit], list[TaskResult]]:
+    """Copy slow bands, then fit and process what is not there yet."""
+    copies, _ = ingest(engine, plan, tasks, report)
+    plan, tasks = reading_copies(plan, tasks, copies)
+    fits, failures = fit_all(engine, plan, report, accounts)
+    return fits, failures + tiles_all(engine, tasks, fits, report, accounts)
+
+
+def _attempt_look(
+    comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path, reading: Reading
+) -> str | None:
     """Look at some candidates again in a worker and keep the result; return the error as text, if any."""
+    if path.exists():
+        # Done by a worker that was lost before it could tell.
+        return None
     try:
-        save_looks(path, look_at(comparison, fit, patches))
+        write_text(path, looks_text(look_at(comparison, fit, patches, reading)))
     except Exception as error:
         return as_text(error)
     return None
 
 
+class Lookings(NamedTuple):
+    """What looking again gave: looks by key of the comparison, the files they are kept in, and what failed."""
+
+    looks: dict[str, list[Looked]]
+    paths: dict[str, list[Path]]
+    failures: list[TaskResult]
+
+
 def looks_all(
-    engine: Engine, plan: Plan, tasks: TasksByKey, fits: dict[str, Fit], report: Progress
-) -> tuple[dict[str, list[Looked]], list[TaskResult]]:
+    engine: Engine, plan: Plan, tasks: TasksByKey, fits: dict[str, Fit], report: Progress, accounts: Accounts
+) -> Lookings:
     """Look at all candidates again; one that cannot be looked at stays, at the lowest stage, and the failure is told."""
     jobs: list[Job] = []
     chunks: list[tuple[Comparison, list[int], Path]] = []
@@ -114,27 +170,44 @@ def looks_all(
     for comparison in plan.comparisons:
         if comparison.key not in fits:
             continue
-        patches = pixel_patches(comparison, [TileResult.load(t.path) for t in done_tasks(tasks, comparison)])
-        looks[comparison.key] = [NOT_LOOKED] * len(patches)
-        order = look_order(patches)
+        tiles = [TileResult.load(t.path) for t in done_tasks(tasks, comparison)]
+        patches = pixel_patches(comparison, [tile.blocks for tile in tiles])
+        # Candidates that lay in a tile whole were looked at there, while its blocks were at hand.
+        known = {key: look for tile in tiles for key, look in tile.looks.items()}
+        keys = [patch_key(patch) for patch in patches]
+        looks[comparison.key] = [known.get(key, NOT_LOOKED) for key in keys]
+        order = [i for i in look_order(patches) if keys[i] not in known]
         folder = fit_path(plan, comparison).parent
         for numbers in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
             own = [patches[i] for i in numbers]
             digest = hashlib.sha256(comparison.key.encode() + b"".join(p.runs.tobytes() for p in own)).hexdigest()
             path = folder / f"look.{digest[:20]}.json"
             chunks.append((comparison, numbers, path))
-            if not path.exists():
-                jobs.append(Job(comparison, _attempt_look, (comparison, fits[comparison.key], own, path)))
+            kept = path.exists()
+            accounts.expect("look", comparison.area.area_id, kept=kept)
+            if not kept:
+                jobs.append(
+                    Job(comparison, _attempt_look, (comparison, fits[comparison.key], own, path, engine.reading))
+                )
+    copies = sound_copies(plan, [job.name for job in jobs])
+    jobs = [job._replace(arguments=(with_copies(job.name, copies), *job.arguments[1:])) for job in jobs]
     failures: list[TaskResult] = []
     for done, (comparison, error) in enumerate(engine.each(jobs), 1):
-        report(comparison.area.area_id, "look", done, len(jobs))
+        area_id, what = comparison.area.area_id, f"look {comparison.pipeline.name}"
+        report(area_id, "look", done, len(jobs))
+        status = accounts.ended("look", area_id, what, error)
         if error is not None:
-            what = f"look {comparison.pipeline.name}"
-            failures.append(TaskResult(comparison.area.area_id, what, TaskStatus.FAILED, error))
+            failures.append(TaskResult(area_id, what, status, error))
+    paths: dict[str, list[Path]] = {}
     for comparison, numbers, path in chunks:
-        for i, look in zip(numbers, load_looks(path) if path.exists() else [NOT_LOOKED] * len(numbers), strict=True):
+        paths.setdefault(comparison.key, []).append(path)
+        for i, look in zip(numbers, _kept_looks(path, len(numbers)), strict=True):
             looks[comparison.key][i] = look
-    return looks, sorted(failures, key=lambda f: (f.area_id, f.what))
+    return Lookings(looks, paths, sorted(failures, key=lambda f: (f.area_id, f.what)))
+
+
+def _kept_looks(path: Path, count: int) -> list[Looked]:
+    return looks_of(path.read_text("utf-8")) if path.exists() else [NOT_LOOKED] * count
 
 
 def done_tasks(tasks: TasksByKey, comparison: Comparison) -> list[PlannedTask]:

@@ -18,7 +18,7 @@ from ..atomic import replacing
 from ..codes import State
 from ..detect import BlockResult, Margins, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
 from ..errors import SceneError
-from ..grid import Window
+from ..grid import BLOCK_PX, Window
 from ..patches import PixelPatch
 from ..prepare import edges_off
 from ..raster import GridReader, Reading, burn
@@ -119,6 +119,27 @@ def _looks_bytes(looks: Mapping[str, Looked]) -> bytes:
 def _looks_from(raw: bytes) -> dict[str, Looked]:
     keys, text = json.loads(raw)
     return dict(zip(keys, looks_of(text), strict=True))
+
+
+def tile_width_px(comparison: Comparison, *, tile_px: int, cache_bytes: int) -> int:
+    """Return how wide tiles are, so that two rows of their blocks stay decoded: the second look needs both.
+
+    Parameters
+    ----------
+    comparison
+        Tells how many bytes a block takes.
+    tile_px
+        The widest.
+    cache_bytes
+        Decoded blocks that a worker keeps.
+    """
+    if tile_px <= BLOCK_PX:
+        return tile_px
+    scenes = [group.scenes[0] for group in (comparison.before, comparison.after)]
+    layers = [scene.band(role).layer for scene in scenes for role in comparison.roles]
+    layers += [scene.quality.layer for scene in scenes if scene.quality is not None]
+    block_bytes = BLOCK_PX**2 * sum(np.dtype(layer.dtype).itemsize for layer in layers)
+    return max(1, min(tile_px // BLOCK_PX, cache_bytes // (2 * block_bytes))) * BLOCK_PX
 
 
 def warm_up() -> None:

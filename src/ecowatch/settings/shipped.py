@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..codes import AreaGrade
-from .cluster import Cluster
+from .cluster import Cluster, Kubernetes, Queue
 from .example import commented_toml
 from .ledger import Graded, LedgerSettings
 from .pipeline import (
@@ -119,6 +119,20 @@ def shipped_files() -> dict[str, str]:
         ),
         "configs/cluster_local.toml": commented_toml(
             Cluster(), title="This machine: worker processes, one thread each."
+        ),
+        "configs/cluster_slurm.toml": commented_toml(
+            Cluster(scheduler="slurm", workers=20, queue=Queue(log_folder=Path("../runs/jobs"))),
+            title="Jobs of SLURM: one worker each, replaced when lost; docs/cluster.md.",
+        ),
+        "configs/cluster_pbs.toml": commented_toml(
+            Cluster(scheduler="pbs", workers=20, queue=Queue(log_folder=Path("../runs/jobs"))),
+            title="Jobs of PBS: one worker each, replaced when lost; docs/cluster.md.",
+        ),
+        "configs/cluster_kubernetes.toml": commented_toml(
+            Cluster(
+                scheduler="kubernetes", workers=20, kubernetes=Kubernetes(image="ecowatch:0.1.0", claim="ecowatch-data")
+            ),
+            title="Pods of Kubernetes, started by the Dask operator; docs/cluster.md.",
         ),
         "example": commented_toml(_plain_review(), title="A review of one's own scenes and boundaries."),
     }

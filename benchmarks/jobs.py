@@ -1,0 +1,41 @@
+"""What `scale.py` gives to workers: real tiles, and tasks that do nothing but carry what a real one carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reviews import How
+
+
+class TileJob(NamedTuple):
+    """One tile of a review with its fit."""
+
+    task: Any
+    fit: Any
+    path: Path
+
+
+def tile_jobs(review: Path, how: How) -> list[TileJob]:
+    """Plan a review, fit its comparisons here and return its tiles."""
+    from ecowatch.review import make_plan  # noqa: PLC0415 - workers import this module for `tile` alone
+    from ecowatch.review.fit import fit_comparison  # noqa: PLC0415
+    from ecowatch.review.plan import planned_tasks  # noqa: PLC0415
+    from ecowatch.settings import Review, load  # noqa: PLC0415
+
+    plan = make_plan(load(Review, review))
+    fits = {comparison.key: fit_comparison(comparison) for comparison in plan.comparisons}
+    planned = planned_tasks(plan, how.cluster())
+    return [TileJob(item.task, fits[item.task.comparison.key], item.path) for item in planned]
+
+
+def tile(job: TileJob) -> None:
+    """Compute one tile; its result is thrown away, so that every round does the same."""
+    from ecowatch.review.tile import process  # noqa: PLC0415
+
+    process(job.task, job.fit)
+
+
+def nothing(job: TileJob) -> None:
+    """Do nothing with all that a tile is told."""
+    assert job.path

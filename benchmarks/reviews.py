@@ -1,0 +1,201 @@
+"""The one place where a benchmark calls a review: in this process on workers that are up, or as a program of its own.
+
+Run as ``python reviews.py REVIEW.toml JSON`` it carries out one review in a fresh process and prints its cost as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ecowatch.settings import Cluster
+from turns import Spent, spent, spent_apart
+
+HERE = Path(__file__).resolve().parent
+# Only readers that this version has are measured.
+READERS = ("rasterio", "fast") if "reader" in Cluster.model_fields else ("rasterio",)
+
+TEMPLATE = """
+name = "{name}"
+period = "2026H1"
+roots = ["{data}"]
+runs = "{runs}"
+pipelines = "{pipelines}"
+[[areas]]
+path = "{areas}"
+id_field = "area_id"
+[[sources]]
+{source}
+[output]
+quicklook = {quicklook}
+"""
+PAIR = 'path = "{data}/items.json"\nproduct = "stac"'
+
+
+class How(NamedTuple):
+    """Where a review is carried out: `scheduler` is threads, processes or the address of workers that are up."""
+
+    reader: str = "rasterio"
+    scheduler: str = "processes"
+    workers: int = 2
+    tile_px: int | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a cluster file says."""
+        chosen: dict[str, Any] = {"scheduler": self.scheduler, "workers": self.workers, "memory_limit": "6GiB"}
+        if "reader" in Cluster.model_fields:
+            chosen["reader"] = self.reader
+        if self.tile_px is not None:
+            chosen["tile_px"] = self.tile_px
+        return chosen
+
+    def cluster(self) -> Cluster:
+        """Return them checked."""
+        return Cluster(**self.settings())
+
+
+class Told(NamedTuple):
+    """What a review said of itself: seconds of `run_review`, what it found, seconds until each step ended, peaks in MB."""
+
+    run_s: float
+    patches: int
+    areas: int
+    failures: int
+    steps_s: dict[str, float]
+    imports_mb: float = 0.0
+    coordinator_mb: float = 0.0
+    worker_mb: float = 0.0
+    warm_mb: float = 0.0
+
+
+@contextmanager
+def review_file(
+    folder: Path, *, areas: Path | None = None, source: str = PAIR, quicklook: bool = False
+) -> Iterator[Path]:
+    """Write a review over a folder of scenes into a scratch folder beside it; what it leaves behind goes with it."""
+    folder = folder.resolve()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="runs_") as scratch:
+        path = Path(scratch) / "review.toml"
+        text = TEMPLATE.format(
+            name="bench",
+            data=folder,
+            runs=Path(scratch) / "runs",
+            pipelines=HERE.parent / "pipelines",
+            areas=(areas or folder / "areas.geojson").resolve(),
+            source=source.format(data=folder),
+            quicklook=str(quicklook).lower(),
+        )
+        path.write_text(text, "utf-8")
+        yield path
+
+
+def forget(review: Path) -> None:
+    """Remove everything a review has kept, so that the next run computes all of it."""
+    shutil.rmtree(review.parent / "runs", ignore_errors=True)
+
+
+def carried_out(review: Path, how: How, only: Sequence[str] = ()) -> Told:
+    """Carry out a review in this process from nothing kept.
+
+    Raises
+    ------
+    SystemExit
+        Where anything failed: the figures would not be those of the whole work.
+    """
+    from ecowatch.review import run_review  # noqa: PLC0415 - the parent of a whole-process run needs no imports
+    from ecowatch.settings import Review, load  # noqa: PLC0415
+
+    forget(review)
+    steps: dict[str, float] = {}
+    settings = load(Review, review)
+    if only:
+        settings = settings.model_copy(update={"only": tuple(only)})
+    start = time.perf_counter()
+
+    def progress(_area: str, step: str, _done: int, _total: int) -> None:
+        steps[step] = time.perf_counter() - start
+
+    result = run_review(settings, how.cluster(), progress=progress)
+    took = time.perf_counter() - start
+    if result.failures:
+        raise SystemExit(f"{len(result.failures)} tasks failed, the first: {result.failures[0]}")
+    patches = sum(len(r.patches) for r in result.results)
+    return Told(took, patches, len(result.results), len(result.failures), steps)
+
+
+def in_process(review: Path, how: How, only: Sequence[str] = ()) -> Callable[[], Spent]:
+    """Return a case that carries out a review here; imports and compiled code are those of the warm-up."""
+
+    def case() -> Spent:
+        return spent(lambda: carried_out(review, how, only))
+
+    return case
+
+
+def apart(review: Path, how: How, *, warm: Sequence[str] = (), only: Sequence[str] = ()) -> tuple[Spent, Told]:
+    """Carry out a review in a process of its own; `warm` names areas that it first reviews without being measured."""
+    asked = json.dumps({"how": how._asdict(), "warm": list(warm), "only": list(only)})
+    cost, printed = spent_apart([sys.executable, str(HERE / "reviews.py"), str(review), asked])
+    return cost, Told(**json.loads(printed.splitlines()[-1]))
+
+
+def program(review: Path, how: How, only: Sequence[str] = ()) -> Spent:
+    """Carry out a review as a user does: the whole program, from its start to its end, with all its processes."""
+    forget(review)
+    place = review.with_name("cluster.toml")
+    place.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in how.settings().items()), "utf-8")
+    command = [sys.executable, "-m", "ecowatch", "rerun" if only else "run", str(review), "--cluster", str(place)]
+    return spent_apart([*command, *(part for area in only for part in ("--area", area))])[0]
+
+
+@contextmanager
+def workers_up(how: How) -> Iterator[How]:
+    """Start the product's own workers once; yield how to use them. Threads start within a run, in no time."""
+    if how.scheduler == "threads":
+        yield how
+        return
+    from ecowatch.review.engine import started  # noqa: PLC0415
+
+    with started(how.cluster()) as engine:
+        engine.client.wait_for_workers(how.workers)
+        yield how._replace(scheduler=engine.client.scheduler.address)
+
+
+def peak_mb(who: int) -> float:
+    """Return the kernel's high-water mark of this process, or of its largest child that has ended, in MB."""
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Carry out one review and print what it cost."""
+    review, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
+    import ecowatch.review  # noqa: F401, PLC0415 - what imports alone take
+
+    imports_mb, warm_mb = peak_mb(resource.RUSAGE_SELF), 0.0
+    how = How(**asked["how"])
+    if asked["warm"]:
+        with workers_up(how) as up:
+            carried_out(review, up, asked["warm"])
+            warm_mb = peak_mb(resource.RUSAGE_SELF)
+            told = carried_out(review, up, asked["only"])
+    else:
+        told = carried_out(review, how, asked["only"])
+    told = told._replace(
+        imports_mb=imports_mb,
+        coordinator_mb=peak_mb(resource.RUSAGE_SELF),
+        worker_mb=peak_mb(resource.RUSAGE_CHILDREN),
+        warm_mb=warm_mb,
+    )
+    print(json.dumps(told._asdict()))
+
+
+if __name__ == "__main__":
+    main()

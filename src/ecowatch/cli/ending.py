@@ -1,0 +1,59 @@
+"""The end of a run, however it comes: metrics and messages where the cluster file asks for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import EcowatchError, ExitCode
+from .teller import Teller
+
+if TYPE_CHECKING:
+    from ..settings import Cluster, Review
+
+
+@contextmanager
+def ending(teller: Teller, review: Review, cluster: Cluster) -> Iterator[None]:
+    """Tell of the end of what happens in a ``with`` block, then let it end as it would have.
+
+    Parameters
+    ----------
+    teller
+        Told where telling failed.
+    review, cluster
+        Which run, and whom to tell.
+    """
+    started = time.time()
+    try:
+        yield
+    except BaseException as error:
+        _tell(teller, review, cluster, error, started)
+        raise
+    _tell(teller, review, cluster, None, started)
+
+
+def _tell(teller: Teller, review: Review, cluster: Cluster, error: BaseException | None, started: float) -> None:
+    if cluster.notify is None:
+        return
+    try:
+        from ..report.notify import end_of, tell_end  # noqa: PLC0415
+
+        line = str(error) if isinstance(error, EcowatchError) else ""
+        end = end_of(review, _code(error), line, started=started, ended=time.time())
+        tell_end(cluster.notify, end, teller.language, teller.warn)
+    except Exception as failed:
+        teller.warn(f"NOTIFY_FAILED end of run: {type(failed).__name__}; the run itself is not concerned")
+
+
+def _code(error: BaseException | None) -> int:
+    if error is None:
+        return int(ExitCode.DONE)
+    if isinstance(error, EcowatchError | typer.Exit):
+        return int(error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return int(ExitCode.INTERRUPTED)
+    return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1

@@ -1,0 +1,35 @@
+"""The command that makes one review of what its shards left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .reviews import EnterOption, Entry, ReissueOption, app, finish, load_settings
+from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+
+
+@app.command()
+def merge(
+    review: ReviewFile,
+    plan: Annotated[Path, typer.Option("--plan", help="The plan that the shards were run of.")],
+    cluster: ClusterFile = None,
+    ledger: EnterOption = None,
+    reissue: ReissueOption = "",
+    log: LogOption = LogForm.AUTO,
+    lang: LangOption = None,
+) -> None:
+    """Put the shards of a plan together and write the GeoPackage; a missing shard is named, its tiles are not observed."""
+    teller = Teller(log, language_of(lang))
+    with errors_told(teller):
+        from ..report import write_quicklooks  # noqa: PLC0415
+        from ..review import merge_review  # noqa: PLC0415
+
+        settings, place = load_settings(review, cluster)
+        entry = Entry(ledger, reissue)
+        rules = entry.rules()
+        with teller:
+            result = merge_review(settings, place, plan, progress=teller.progress, products=[write_quicklooks])
+        finish(teller, result, rules, entry.reissue)

@@ -1,0 +1,172 @@
+"""A review in parts: one shard of a plan, and the merge of all that shards left behind."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..errors import ExitCode
+from ..settings import Cluster, Review
+from .accounts import Accounts, status_of
+from .engine import Engine, started
+from .fit import Fit
+from .kept import drop_damaged, seal_path
+from .lock import review_lock
+from .plan import Plan, PlannedTask, make_plan, planned_tasks
+from .run import Product, RunResult, run_plan
+from .shard import PlanFile, Shard, ShardBook, absent_because, read_plan
+from .stages import Progress, TaskResult, fit_all, kept_fits, measured
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of one shard: its tiles, those of them that were done before, and what failed."""
+
+    plan: Plan
+    shard: Shard
+    tiles: int
+    skipped: int
+    failures: tuple[TaskResult, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """PARTIAL where a task of this shard failed; quarantined scenes are the whole review's, and told by the merge."""
+        return ExitCode.PARTIAL if self.failures else ExitCode.DONE
+
+
+def run_shard(
+    review: Review, cluster: Cluster, path: Path, shard: Shard, *, progress: Progress | None = None
+) -> ShardResult:
+    """Process the tiles of one part of a plan, and the fits that they need; publish nothing.
+
+    Parameters
+    ----------
+    review, cluster
+        The same as those the plan was made from.
+    path
+        Plan file.
+    shard
+        Which part.
+    progress
+        Told of every finished task.
+
+    Raises
+    ------
+    EcowatchError
+        Where the plan cannot be read (``PLAN_MISSING``, ``PLAN_INVALID``, ``PLAN_EMPTY``), is not of these settings
+        (``PLAN_STALE``), or the review cannot begin.
+    """
+    file, plan = read_plan(path), make_plan(review)
+    file.check_run(plan)
+    tasks = planned_tasks(plan, cluster)
+    file.check_tiles(tasks)
+    keys = {line.key for line in file.shares(shard.of)[shard.number]}
+    own = [item for item in tasks if item.task.key in keys]
+    comparisons = {item.task.comparison.key for item in own}
+    part = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in comparisons))
+    report = progress or (lambda *_: None)
+    book = ShardBook.of_plan(plan, file)
+    with review_lock(plan.work_folder.parent, shared=True):
+        book.write(shard, None)
+        for comparison in part.comparisons:
+            if damaged := drop_damaged(seal_path(plan, comparison)):
+                report(comparison.area.area_id, "damaged", len(damaged), len(damaged))
+        done = sum(item.path.exists() for item in own)
+        failures: list[TaskResult] = []
+        if done < len(own):
+            with started(cluster) as engine:
+                _, failures = measured(engine, part, own, report, Accounts())
+        book.write(shard, _errors(own, failures))
+    return ShardResult(plan, shard, len(own), done, tuple(failures))
+
+
+def merge_review(
+    review: Review,
+    cluster: Cluster,
+    path: Path,
+    *,
+    progress: Progress | None = None,
+    products: Iterable[Product] = (),
+) -> RunResult:
+    """Make the products of a review whose tiles were processed in shards.
+
+    A tile that is not there is a failed one: it counts as not observed, its shard is named, and the exit code is PARTIAL.
+    Run that shard, merge again: what was missing comes in.
+
+    Parameters
+    ----------
+    review, cluster
+        The same as those the plan was made from.
+    path
+        Plan file.
+    progress
+        Told of every finished task.
+    products
+        Writers of further files.
+
+    Raises
+    ------
+    EcowatchError
+        As `run_shard` and `run_review` do.
+    """
+    file, plan = read_plan(path), make_plan(review)
+    file.check_run(plan)
+
+    def checked(tasks: list[PlannedTask]) -> list[PlannedTask]:
+        file.check_tiles(tasks)
+        return tasks
+
+    found = partial(_found, file, ShardBook.of_plan(plan, file))
+    return run_plan(plan, cluster, progress=progress, products=products, shuffle=checked, measure=found)
+
+
+def _found(
+    file: PlanFile,
+    book: ShardBook,
+    engine: Engine,
+    plan: Plan,
+    tasks: Sequence[PlannedTask],
+    report: Progress,
+    accounts: Accounts,
+) -> tuple[dict[str, Fit], list[TaskResult]]:
+    """Return the fits that shards left, and a failure for every tile or fit that none did."""
+    with_tiles = {item.task.comparison.key for item in tasks}
+    # An area that touches no block has no tile, and so no shard: its fit is the merge's own.
+    lone = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key not in with_tiles))
+    _, failures = fit_all(engine, lone, report, accounts)
+    fits = kept_fits(plan)
+    for comparison in plan.comparisons:
+        if comparison.key in with_tiles:
+            accounts.expect("fit", comparison.area.area_id, kept=comparison.key in fits)
+    for item in tasks:
+        accounts.expect("tile", item.task.comparison.area.area_id, kept=item.path.exists())
+    absent = [t for t in tasks if not t.path.exists() or t.task.comparison.key not in fits]
+    reasons = absent_because(file, book, [t.task.key for t in absent])
+    unfitted: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for item in absent:
+        comparison, reason = item.task.comparison, reasons[item.task.key]
+        if comparison.key in fits:
+            failures.append(TaskResult(comparison.area.area_id, _name(item), status_of(reason), reason))
+        else:
+            unfitted[comparison.area.area_id, f"fit {comparison.pipeline.name}"].append(reason)
+    failures += [TaskResult(*name, status_of(min(why)), min(why)) for name, why in unfitted.items()]
+    return fits, sorted(failures, key=lambda f: (f.area_id, f.what))
+
+
+def _errors(own: Sequence[PlannedTask], failures: Sequence[TaskResult]) -> dict[str, str]:
+    """Return the error of each tile that is not there, by key; where its fit failed, that error."""
+    told = {(f.area_id, f.what): str(f.error) for f in failures}
+    found = {}
+    for item in own:
+        area_id = item.task.comparison.area.area_id
+        names = (_name(item), f"fit {item.task.comparison.pipeline.name}")
+        if not item.path.exists():
+            found[item.task.key] = next((told[area_id, n] for n in names if (area_id, n) in told), "it is gone")
+    return found
+
+
+def _name(item: PlannedTask) -> str:
+    return f"tile {'_'.join(map(str, item.task.tile))} {item.task.comparison.pipeline.name}"

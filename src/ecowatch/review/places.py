@@ -1,0 +1,127 @@
+"""What a batch system or Kubernetes is asked for, as plain values: no Dask here, so that it can be read and tested alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..settings import Cluster, Kubernetes, Queue, bytes_of, seconds_of
+
+# Dask's own setting gives every freed block back to the system at once: the pages of the next one are then faulted in
+# anew, which made tiles 1.7 times slower. One thread in every library: parallelism is Dask's.
+WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+# Dask's sampling profiler serves a dashboard that is not started, and takes some per cent of every tile.
+REMOTE_ENVIRONMENT = WORKER_ENVIRONMENT | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+# A worker whose scheduler is gone must not hold its cores until the time limit.
+_ORPHAN_S = 60
+
+
+def job_options(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    """Return what dask-jobqueue is called with.
+
+    One process with one thread per job, said outright: the library's own split of 8 cores is 4 processes of 2 threads,
+    and GDAL handles are never shared between threads. A worker leaves before its job's time limit, so that its task goes
+    to another one instead of dying with the job.
+
+    Parameters
+    ----------
+    cluster
+        Its scheduler is ``slurm`` or ``pbs``.
+    folder
+        Where jobs work: paths of the settings count from there. PBS would begin in the home folder.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of ``SLURMCluster`` or ``PBSCluster``.
+    """
+    queue = cluster.queue or Queue()
+    limit_s = seconds_of(queue.walltime)
+    words = {
+        "cores": 1,
+        "processes": 1,
+        "memory": f"{bytes_of(cluster.memory_limit)} B",
+        "queue": queue.partition,
+        "account": queue.account,
+        "walltime": f"{limit_s // 3600:02d}:{limit_s // 60 % 60:02d}:{limit_s % 60:02d}",
+        "interface": queue.interface,
+        "log_directory": queue.log_folder.absolute().as_posix(),
+        "python": queue.python,
+        "job_name": "ecowatch",
+        "death_timeout": _ORPHAN_S,
+        "job_script_prologue": [
+            f"cd {shlex.quote(folder.as_posix())}",
+            *(f"export {name}={value}" for name, value in REMOTE_ENVIRONMENT.items()),
+        ],
+        "worker_extra_args": [
+            "--lifetime",
+            f"{queue.lifetime_s}s",
+            "--lifetime-stagger",
+            f"{queue.lifetime_margin_s // 2}s",
+            "--no-dashboard",
+        ],
+        "scheduler_options": {"dashboard": False, "dashboard_address": ":0"},
+        "silence_logs": "ERROR",
+    }
+    megabytes = -(-bytes_of(queue.memory) // 2**20)
+    if cluster.scheduler == "slurm":
+        own: dict[str, Any] = {"job_cpu": queue.cores, "job_mem": f"{megabytes}M"}
+        again = "--requeue"
+    else:
+        own = {"resource_spec": f"select=1:ncpus={queue.cores}:mem={megabytes}mb"}
+        again = "-r y"
+    return words | own | {"job_extra_directives": [again, *queue.directives]}
+
+
+def worker_command(cluster: Cluster) -> list[str]:
+    """Return how a pod starts its worker: one thread, memory as the cluster file says."""
+    return [
+        *("python", "-m", "distributed.cli.dask_worker"),
+        *("--nthreads", "1", "--memory-limit", str(bytes_of(cluster.memory_limit))),
+        *("--death-timeout", str(_ORPHAN_S)),
+    ]
+
+
+def pod_resources(wanted: Kubernetes) -> dict[str, dict[str, str]]:
+    """Return what a pod requests, and the memory beyond which it is killed."""
+    memory = f"{-(-bytes_of(wanted.memory) // 2**20)}Mi"
+    return {"requests": {"cpu": f"{round(wanted.cpu * 1000)}m", "memory": memory}, "limits": {"memory": memory}}
+
+
+def with_data(spec: Mapping[str, Any], wanted: Kubernetes) -> dict[str, Any]:
+    """Return a cluster's manifest whose pods see the shared files.
+
+    The library gives the commands as arguments of whatever the image starts; they are made the command itself, so that an
+    image that starts ecowatch serves too.
+
+    Parameters
+    ----------
+    spec
+        A ``DaskCluster`` as the library makes it.
+    wanted
+        Claim and where it is mounted.
+    """
+    parts = {name: _mounted(spec["spec"][name], wanted) for name in ("worker", "scheduler")}
+    return dict(spec) | {"spec": dict(spec["spec"]) | parts}
+
+
+def _mounted(part: Mapping[str, Any], wanted: Kubernetes) -> dict[str, Any]:
+    (container,) = part["spec"]["containers"]
+    plain = {key: value for key, value in container.items() if key != "args"}
+    mounts = [{"name": "data", "mountPath": wanted.mount}]
+    pod = dict(part["spec"]) | {
+        "containers": [
+            plain | {"command": container["args"], "workingDir": wanted.mount, "volumeMounts": mounts},
+        ],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": wanted.claim}}],
+    }
+    return dict(part) | {"spec": pod}

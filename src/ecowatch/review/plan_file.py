@@ -1,0 +1,155 @@
+"""The plan as a file, one JSON line per tile; written as it is made, so that a nation needs no more memory than a county."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..atomic import replacing, write_text
+from ..digests import MEMORY_NAME, remembered
+from ..scenes import Quarantined
+from ..settings import Cluster, Rates, Review
+from .cost import Expectation
+from .inputs import Unpaired, pairs_of, read_inputs, run_digest
+from .pair import Comparison
+from .plan import Plan, PlannedTask, tasks_of
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What a plan comes to.
+
+    Parameters
+    ----------
+    run_id
+        Of the run it foretells.
+    lines
+        Tiles in the file.
+    areas, comparisons
+        Their numbers.
+    scenes_found
+        Scenes that can be trusted.
+    quarantined
+        Those that cannot.
+    unpaired
+        Area, code and finding of what cannot be compared.
+    expected
+        Tasks, megabytes and hours.
+    """
+
+    run_id: str
+    lines: int
+    areas: int
+    comparisons: int
+    scenes_found: int
+    quarantined: tuple[Quarantined, ...]
+    unpaired: tuple[tuple[str, str, str], ...]
+    expected: Expectation
+
+
+def plan_to_file(
+    review: Review, cluster: Cluster, path: Path, *, workers: Sequence[int] = (1,), rates: Rates | None = None
+) -> PlanSummary:
+    """Plan a review area by area and write a line per tile; no comparison is held longer than its lines take.
+
+    What stays in memory is what was read (boundaries, scenes) and a digest per comparison.
+
+    Parameters
+    ----------
+    review, cluster
+        What and where.
+    path
+        The file, replaced as a whole.
+    workers
+        Numbers of workers for which the hours are asked.
+    rates
+        Measured; those of `Rates` without them.
+
+    Raises
+    ------
+    EcowatchError
+        As `make_plan`; then nothing is written.
+    """
+    expected = Expectation(workers, rates or Rates())
+    keys: list[str] = []
+    unpaired: list[tuple[str, str, str]] = []
+    lines = 0
+    with (
+        remembered(review.runs / MEMORY_NAME if review.trust_mtime else None),
+        tempfile.TemporaryFile("w+", encoding="utf-8") as spool,
+    ):
+        inputs = read_inputs(review)
+        for found in pairs_of(inputs):
+            if isinstance(found, Unpaired):
+                unpaired.append((found.area.area_id, found.code, found.finding))
+                continue
+            keys.append(found.key)
+            expected.add_comparison()
+            for item in tasks_of(review, found, cluster, expected.rates):
+                spool.write(_line(item) + "\n")
+                expected.add(item)
+                lines += 1
+        run_id = run_digest(inputs, keys, [(area, code) for area, code, _ in unpaired])
+        spool.seek(0)
+        _write(path, run_id, spool)
+    counts = (lines, len(inputs.areas), len(keys), inputs.scenes_found)
+    return PlanSummary(run_id, *counts, inputs.quarantined, tuple(unpaired), expected)
+
+
+def _write(path: Path, run_id: str, lines: Iterable[str]) -> None:
+    # The identity of the run is known only once all pairs are.
+    head = f'{{"run_id": {json.dumps(run_id)}, '
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as stream:
+        for line in lines:
+            stream.write(head + line[1:])
+
+
+def write_plan(plan: Plan, tasks: Sequence[PlannedTask], path: Path) -> None:
+    """Write one JSON line per tile: area, pipeline, tile, dates, scenes, status, cost."""
+    head = f'{{"run_id": {json.dumps(plan.run_id)}, '
+    write_text(path, "".join(f"{head}{_line(item)[1:]}\n" for item in tasks))
+
+
+def _line(item: PlannedTask) -> str:
+    c = item.task.comparison
+    told = {
+        "area_id": c.area.area_id,
+        "pipeline": c.pipeline.name,
+        "tile": list(item.task.tile),
+        "key": item.task.key,
+        "comparison": c.key,
+        "status": item.status,
+        **_dates(c),
+        "blocks": item.blocks,
+        "megabytes": round(item.megabytes, 1),
+        "seconds": round(item.seconds, 2),
+        "fit_seconds": round(item.fit_seconds, 2),
+        "look_seconds": round(item.look_seconds, 2),
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _dates(c: Comparison) -> dict[str, Any]:
+    return {
+        "before_date": c.before.day.isoformat(),
+        "after_date": c.after.day.isoformat(),
+        "before_scenes": c.before.scene_ids,
+        "after_scenes": c.after.scene_ids,
+        "why": c.why,
+    }
+
+
+def expected_minutes(tasks: Iterable[PlannedTask], workers: int, rates: Rates | None = None) -> float:
+    """Return the expected minutes of the tasks that are not done yet, of their fits and second looks, on `workers` workers."""
+    expected = Expectation((workers,), rates or Rates())
+    seen = None
+    for item in tasks:
+        if item.task.comparison is not seen:
+            seen = item.task.comparison
+            expected.add_comparison()
+        expected.add(item)
+    return expected.hours()[workers] * 60
