@@ -26,11 +26,13 @@ demo: $(STAMP)
 	$(BIN)/python sample_data/make_sample.py
 	$(BIN)/ecowatch run configs/half_yearly.toml --cluster configs/cluster_local.toml
 
-# QGIS, in which a test opens the published GeoPackage; where it cannot be had, that test skips and says so.
+# QGIS, in which a test opens the published GeoPackage, and SLURM, on which tests run reviews; where they cannot be had, these
+# tests skip and say so.
+DEBIAN := python3-qgis slurm-wlm munge
 debian:
-	@/usr/bin/python3 -c 'import qgis.core' 2>/dev/null || test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null \
-	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-qgis; } \
-	     >/dev/null || echo 'python3-qgis could not be installed'
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); } \
+	     >/dev/null || echo '$(DEBIAN) could not be installed'
 
 # Twice: interpreted, for readable failures at the kernels' own lines, then compiled and whole.
 test: $(STAMP)

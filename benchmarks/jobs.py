@@ -9,31 +9,35 @@ from reviews import How
 
 
 class TileJob(NamedTuple):
-    """One tile of a review with its fit."""
+    """One tile of a review with its fit, and how it is read."""
 
     task: Any
     fit: Any
     path: Path
+    reading: Any
 
 
 def tile_jobs(review: Path, how: How) -> list[TileJob]:
     """Plan a review, fit its comparisons here and return its tiles."""
-    from ecowatch.review import make_plan  # noqa: PLC0415 - workers import this module for `tile` alone
+    from ecowatch.raster import Reading  # noqa: PLC0415 - workers import this module for `tile` alone
+    from ecowatch.review import make_plan  # noqa: PLC0415
     from ecowatch.review.fit import fit_comparison  # noqa: PLC0415
     from ecowatch.review.plan import planned_tasks  # noqa: PLC0415
     from ecowatch.settings import Review, load  # noqa: PLC0415
 
     plan = make_plan(load(Review, review))
-    fits = {comparison.key: fit_comparison(comparison) for comparison in plan.comparisons}
-    planned = planned_tasks(plan, how.cluster())
-    return [TileJob(item.task, fits[item.task.comparison.key], item.path) for item in planned]
+    cluster = how.cluster()
+    reading = Reading(cluster.reader == "fast", cluster.cache_bytes)
+    fits = {comparison.key: fit_comparison(comparison, reading) for comparison in plan.comparisons}
+    planned = planned_tasks(plan, cluster)
+    return [TileJob(item.task, fits[item.task.comparison.key], item.path, reading) for item in planned]
 
 
 def tile(job: TileJob) -> None:
     """Compute one tile; its result is thrown away, so that every round does the same."""
     from ecowatch.review.tile import process  # noqa: PLC0415
 
-    process(job.task, job.fit)
+    process(job.task, job.fit, job.reading)
 
 
 def nothing(job: TileJob) -> None:

@@ -120,15 +120,15 @@ def tell(found: Measured) -> None:
 
 def work_seconds(task: dict[str, Any]) -> float:
     """Return all that one line of a plan says is to be done."""
-    own = task["seconds"] + task["look_seconds"] if task["status"] != "skip" else 0.0
+    own = task["seconds"] if task["status"] != "skip" else 0.0
     return float(task["fit_seconds"] + own)
 
 
 def simulated_hours(tasks: Sequence[dict[str, Any]], workers: int, *, barriers: bool) -> float:
     """Let `workers` workers do the tasks of a plan, event by event, and return the hours.
 
-    With barriers every tile waits for the last fit and every look for the last tile, as in a run. Without them a tile waits
-    for its own fit and a look for its own tile: what a run could gain.
+    With the barrier every tile waits for the last fit, as in a run. Without it a tile waits for its own fit: what a run
+    could gain.
     """
     rates = Rates()
     areas = len({task["comparison"] for task in tasks})
@@ -136,7 +136,6 @@ def simulated_hours(tasks: Sequence[dict[str, Any]], workers: int, *, barriers: 
     stages: list[list[tuple[float, Any, Any]]] = [
         [(t["fit_seconds"], None, t["comparison"]) for t in tasks if t["fit_seconds"]],
         [(t["seconds"], t["comparison"], t["key"]) for t in tasks if t["status"] != "skip"],
-        [(t["look_seconds"], t["key"], None) for t in tasks if t["status"] != "skip"],
     ]
     ended: dict[Any, float] = {}
     free = np.zeros(workers)

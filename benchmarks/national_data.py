@@ -96,9 +96,9 @@ def make_nation(folder: Path, share: float) -> dict[str, int]:
         outlines += made
     places = places_over(outlines)
     write_scenes(folder, places)
-    made = {"areas": len(outlines), "scenes": len(places) * len(DATES)}
-    done.write_text(json.dumps({"share": share, "made": made}), "utf-8")
-    return made
+    counts = {"areas": len(outlines), "scenes": len(places) * len(DATES)}
+    done.write_text(json.dumps({"share": share, "made": counts}), "utf-8")
+    return counts
 
 
 def polygons(kind: Kind, rng: np.random.Generator) -> Iterator[shapely.Polygon]:

@@ -16,7 +16,7 @@ mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 conf=$dir/slurm.conf
 
-alive() { [[ -s $1 ]] && kill -0 "$(cat "$1")" 2>/dev/null; }
+alive() { [[ -s $1 ]] && kill -0 "$(cat "$1" 2>/dev/null)" 2>/dev/null; }
 
 # The cluster's name holds the folder's: two instances never take each other for their own.
 write_conf() {
@@ -90,8 +90,10 @@ down() {
         local pid=$dir/${name}pid
         [[ $name == munge/ ]] || pid=$dir/$name.pid
         alive "$pid" || continue
-        kill "$(cat "$pid")"
-        for _ in $(seq 50); do alive "$pid" || break; sleep 0.1; done
+        # A daemon removes its file before it is gone.
+        pid=$(cat "$pid")
+        kill "$pid" 2>/dev/null || continue
+        for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     done
 }
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,16 @@ from hypothesis import strategies as st
 from ecowatch.errors import BoundaryError, ConfigError
 from ecowatch.grid import Grid, Window
 from ecowatch.raster import write_geotiff
-from ecowatch.review import Comparison, make_plan, plan_to_file, planned_tasks, write_plan
-from ecowatch.review.cost import STAGES, Schedule, block_work, fit_seconds, tile_seconds
+from ecowatch.review import Comparison, DateGroup, make_plan, plan_to_file, planned_tasks, write_plan
+from ecowatch.review.cost import (
+    STAGES,
+    Expectation,
+    Schedule,
+    block_work,
+    fit_seconds,
+    slow_files,
+    tile_seconds,
+)
 from ecowatch.review.inputs import pairs_of, read_inputs
 from ecowatch.settings import AreaSource, Cluster, Rates, Review, SceneSource
 
@@ -203,18 +212,49 @@ def test_hours_are_those_of_a_simulation(workers: int, tasks: list[tuple[str, fl
     assert 0 < schedule.busy_share <= 1
 
 
-def test_jpeg2000_and_a_larger_area_cost_more(folder: Path, tmp_path: Path) -> None:
-    tasks = planned_tasks(make_plan(review_of(folder, tmp_path, 24)), Cluster())
-    fast, slow = Rates(), Rates(decode_mb_s=18)
-    for task in tasks[:5]:
-        c = task.task.comparison
-        work = block_work(c, fast)
-        assert work.megabytes == pytest.approx(2 * 2 * 512**2 * 2 / 1e6), "two dates, two bands, two bytes"
-        assert block_work(c, slow).decode_s == pytest.approx(10 * work.decode_s)
-        jpeg = work._replace(decode_s=work.megabytes / fast.jpeg2000_mb_s)
-        for cost in (tile_seconds, fit_seconds):
-            assert cost(c, 4, work, fast) > cost(c, 1, work, fast)
-            assert cost(c, 4, jpeg, fast) - cost(c, 4, work, fast) == pytest.approx(4 * (jpeg.decode_s - work.decode_s))
+def _as_jpeg2000(comparison: Comparison) -> Comparison:
+    """The same comparison, its bands declared to be JPEG 2000: a plan opens none of them."""
+
+    def slow(group: DateGroup) -> DateGroup:
+        scenes = [
+            replace(s, bands=tuple(replace(b, layer=replace(b.layer, driver="JP2OpenJPEG")) for b in s.bands))
+            for s in group.scenes
+        ]
+        return replace(group, scenes=tuple(scenes))
+
+    return replace(comparison, before=slow(comparison.before), after=slow(comparison.after))
+
+
+def test_costs_follow_bytes_blocks_and_format(folder: Path, tmp_path: Path) -> None:
+    rates = Rates()
+    c = make_plan(review_of(folder, tmp_path, 24)).comparisons[0]
+    work, jpeg = block_work(c, rates), block_work(_as_jpeg2000(c), rates)
+    assert work.megabytes == jpeg.megabytes == pytest.approx(2 * 2 * 512**2 * 2 / 1e6), (
+        "two dates, two bands, two bytes"
+    )
+    assert work.decode_s == pytest.approx(work.megabytes / rates.decode_mb_s)
+    assert jpeg.decode_s == pytest.approx(jpeg.megabytes / rates.jpeg2000_mb_s)
+    assert block_work(_as_jpeg2000(c), rates, copied=True) == work
+    for cost in (tile_seconds, fit_seconds):
+        assert cost(c, 4, work, rates) > cost(c, 1, work, rates)
+        assert cost(c, 4, jpeg, rates) - cost(c, 4, work, rates) == pytest.approx(4 * (jpeg.decode_s - work.decode_s))
+    most = c.pipeline.detect.max_blocks
+    assert fit_seconds(c, most, jpeg, rates) == fit_seconds(c, 10 * most, jpeg, rates), "a fit reads no more than that"
+
+
+def test_a_slow_file_is_copied_once_for_all_areas(folder: Path, tmp_path: Path) -> None:
+    rates = Rates()
+    c = make_plan(review_of(folder, tmp_path, 24)).comparisons[0]
+    assert slow_files(c, rates) == {}
+    files = slow_files(_as_jpeg2000(c), rates)
+    scenes = {s.bands[0].layer.digest for group in (c.before, c.after) for s in group.scenes}
+    assert files == {digest: pytest.approx(SIDE**2 * 2 / 1e6 / rates.jpeg2000_mb_s) for digest in scenes}
+    once, twice = Expectation((1,), rates), Expectation((1,), rates)
+    once.add_comparison(files)
+    for _ in range(2):
+        twice.add_comparison(files)
+    assert twice.hours()[1] - once.hours()[1] == pytest.approx(rates.area_s / 3600)
+    assert once.hours()[1] == pytest.approx((rates.start_s + rates.area_s + sum(files.values())) / 3600)
 
 
 @given(st.tuples(*[st.integers(-600, 2600)] * 4))

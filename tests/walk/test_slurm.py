@@ -156,7 +156,7 @@ def test_an_array_job_with_a_lost_shard_and_a_stopped_one(
     output = tmp_path / f"slurm-{array}_0.out"
     wait_for("the requeue", lambda: output.exists() and "exit code 75, back into the queue" in output.read_text())
     merge = submit(f"--dependency=afterany:{array}")
-    # SLURM itself would wait two minutes; within a second the former start's credential is still revoked.
+    # Do not wait for SLURM's own delay; yet within a second the former start's credential is still revoked.
     time.sleep(5)
     subprocess.run(["scontrol", "update", f"JobId={array}_0", "StartTime=now"], check=False)
     wait_for("the end of all jobs", ended, 280)

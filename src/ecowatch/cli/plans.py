@@ -72,6 +72,7 @@ def _told(made: PlanSummary, own: int) -> dict[str, Any]:
         **expected.counts,
         "areas": made.areas,
         "comparisons": made.comparisons,
+        "copies": len(expected.copied),
         "fits": expected.fits,
         "tiles": made.lines,
         "scenes": made.scenes_found,

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from ..grid import BLOCK_PX
-from ..raster import Layer
+from ..raster import SLOW_DRIVERS, Layer
 from ..settings import Pipeline, Rates
 from .pair import Comparison
 
-STAGES = ("fit", "tile", "look")
+STAGES = ("copy", "fit", "tile")
 """Stages of a run that need workers; each waits for the one before it."""
 
 _BLOCK_PX2 = BLOCK_PX**2
@@ -27,7 +27,22 @@ class Work(NamedTuple):
     decode_s: float
 
 
-def block_work(comparison: Comparison, rates: Rates) -> Work:
+def slow_files(comparison: Comparison, rates: Rates) -> dict[str, float]:
+    """Return the files in JPEG 2000 that a comparison reads, by digest, and the seconds to copy each into plain GeoTIFF."""
+    groups = [
+        g for part in (comparison, *comparison.parts) for g in (part.before, part.after, *part.earlier, *part.others)
+    ]
+    scenes = [scene for group in groups for scene in group.scenes]
+    layers = [band.layer for scene in scenes for band in scene.bands]
+    layers += [scene.quality.layer for scene in scenes if scene.quality is not None]
+    return {
+        layer.digest: math.prod(layer.grid.shape) * _BYTES.get(layer.dtype, 4) / 1e6 / rates.jpeg2000_mb_s
+        for layer in layers
+        if layer.driver in SLOW_DRIVERS
+    }
+
+
+def block_work(comparison: Comparison, rates: Rates, *, copied: bool = False) -> Work:
     """Return what is read for one block of 512 × 512 pixels: the bands of both dates, of every part of a joined comparison.
 
     Parameters
@@ -36,6 +51,8 @@ def block_work(comparison: Comparison, rates: Rates) -> Work:
         Tells bands and grids; of the scenes of a date the first speaks for all.
     rates
         Megabytes per second, by driver.
+    copied
+        Whether files in JPEG 2000 are read from their copies.
     """
     megabytes, seconds = 0.0, 0.0
     for part in comparison.parts or (comparison,):
@@ -45,7 +62,9 @@ def block_work(comparison: Comparison, rates: Rates) -> Work:
                 layer = group.scenes[0].band(role).layer
                 size = _block_mb(layer, pixel_m)
                 megabytes += size
-                seconds += size / (rates.jpeg2000_mb_s if layer.driver == "JP2OpenJPEG" else rates.decode_mb_s)
+                seconds += size / (
+                    rates.jpeg2000_mb_s if layer.driver in SLOW_DRIVERS and not copied else rates.decode_mb_s
+                )
     return Work(megabytes, seconds)
 
 
@@ -84,14 +103,9 @@ def _part_seconds(pipeline: Pipeline, blocks: int, area_px: float, rates: Rates)
 
 
 def tile_seconds(comparison: Comparison, blocks: int, work: Work, rates: Rates) -> float:
-    """Return the expected seconds of a tile that touches its area in `blocks` blocks."""
+    """Return the expected seconds of a tile that touches its area in `blocks` blocks, second looks included."""
     parts = len(comparison.parts or (comparison,))
-    return rates.tile_s + blocks * (work.decode_s + parts * rates.block_s)
-
-
-def look_seconds(blocks: int, rates: Rates) -> float:
-    """Return the expected seconds of the second look at the candidates of `blocks` blocks."""
-    return blocks * rates.looks_per_block * rates.look_s
+    return rates.tile_s + blocks * (work.decode_s + parts * rates.block_s + rates.looks_per_block * rates.look_s)
 
 
 class Schedule:
@@ -149,8 +163,6 @@ class Costed(Protocol):
     def seconds(self) -> float: ...
     @property
     def fit_seconds(self) -> float: ...
-    @property
-    def look_seconds(self) -> float: ...
 
 
 class Expectation:
@@ -169,6 +181,7 @@ class Expectation:
         self.schedules = {n: Schedule(n) for n in workers}
         self.counts = dict.fromkeys(("new", "skip", "recompute"), 0)
         self.fits = 0
+        self.copied: set[str] = set()
         self.megabytes = 0.0
         for schedule in self.schedules.values():
             schedule.add_alone(rates.start_s)
@@ -180,15 +193,21 @@ class Expectation:
         todo = {"fit": item.fit_seconds} if item.fit_seconds > 0 else {}
         if item.status != "skip":
             self.megabytes += item.megabytes
-            todo |= {"tile": item.seconds, "look": item.look_seconds}
-        for schedule in self.schedules.values():
-            for stage, seconds in todo.items():
-                schedule.add(stage, seconds)
+            todo["tile"] = item.seconds
+        self._hand_out(todo.items())
 
-    def add_comparison(self) -> None:
-        """Add what the main process does for one comparison."""
+    def add_comparison(self, copies: Mapping[str, float]) -> None:
+        """Add what the main process does for one comparison, and the files to copy for it (seconds by digest), each once."""
+        new = {digest: seconds for digest, seconds in copies.items() if digest not in self.copied}
+        self.copied |= new.keys()
+        self._hand_out(("copy", seconds) for seconds in new.values())
         for schedule in self.schedules.values():
             schedule.add_alone(self.rates.area_s)
+
+    def _hand_out(self, tasks: Iterable[tuple[str, float]]) -> None:
+        for stage, seconds in tasks:
+            for schedule in self.schedules.values():
+                schedule.add(stage, seconds)
 
     def hours(self) -> Mapping[int, float]:
         """Return the expected hours by number of workers."""

@@ -14,7 +14,7 @@ from ..areas import Area, Carriers
 from ..digests import MEMORY_NAME, remembered
 from ..scenes import Quarantined
 from ..settings import Cluster, Rates, Review
-from .cost import block_work, fit_seconds, look_seconds, tile_seconds
+from .cost import block_work, fit_seconds, tile_seconds
 from .fit import area_blocks
 from .inputs import Inputs, Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
@@ -89,7 +89,6 @@ class PlannedTask(NamedTuple):
     megabytes: float
     seconds: float
     fit_seconds: float = 0.0
-    look_seconds: float = 0.0
 
 
 def work_folder(review: Review) -> Path:
@@ -161,7 +160,7 @@ def tasks_of(
     width_px = tile_width_px(comparison, tile_px=cluster.tile_px, cache_bytes=cluster.cache_bytes)
     cut = comparison.grid.tiles(cluster.tile_px, width_px)
     tiles = [(tile, len(area_blocks(comparison, tile))) for tile in cut]
-    work = block_work(comparison, rates)
+    work = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
     fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), work, rates)
     fit_s = 0.0 if fit_name(comparison) in kept else fit_s
     for tile, blocks in tiles:
@@ -171,8 +170,8 @@ def tasks_of(
         place = "_".join(map(str, tile))
         name = f"{place}.{task.key[:20]}.npz"
         status = "skip" if name in kept else "recompute" if place in places else "new"
-        costs = tile_seconds(comparison, blocks, work, rates), fit_s, look_seconds(blocks, rates)
-        yield PlannedTask(task, folder / name, status, blocks, blocks * work.megabytes, *costs)
+        tile_s = tile_seconds(comparison, blocks, work, rates)
+        yield PlannedTask(task, folder / name, status, blocks, blocks * work.megabytes, tile_s, fit_s)
         fit_s = 0.0
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..atomic import replacing, write_text
 from ..digests import MEMORY_NAME, remembered
+from ..raster import copy_path
 from ..scenes import Quarantined
 from ..settings import Cluster, Rates, Review
-from .cost import Expectation
+from .cost import Expectation, slow_files
 from .inputs import Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
 from .plan import Plan, PlannedTask, tasks_of
@@ -88,16 +89,25 @@ def plan_to_file(
                 unpaired.append((found.area.area_id, found.code, found.finding))
                 continue
             keys.append(found.key)
-            expected.add_comparison()
-            for item in tasks_of(review, found, cluster, expected.rates):
+            tasks = list(tasks_of(review, found, cluster, expected.rates))
+            expected.add_comparison(_copies(review, found, tasks, expected.rates))
+            for item in tasks:
                 spool.write(_line(item) + "\n")
                 expected.add(item)
-                lines += 1
+            lines += len(tasks)
         run_id = run_digest(inputs, keys, [(area, code) for area, code, _ in unpaired])
         spool.seek(0)
         _write(path, run_id, spool)
     counts = (lines, len(inputs.areas), len(keys), inputs.scenes_found)
     return PlanSummary(run_id, *counts, inputs.quarantined, tuple(unpaired), expected)
+
+
+def _copies(review: Review, comparison: Comparison, tasks: Sequence[PlannedTask], rates: Rates) -> dict[str, float]:
+    """Seconds by digest of the files in JPEG 2000 that are to be copied first; with 'auto' that is the most it can be."""
+    if review.cache.jpeg2000 == "never" or all(task.status == "skip" for task in tasks):
+        return {}
+    slow = slow_files(comparison, rates)
+    return {digest: seconds for digest, seconds in slow.items() if not copy_path(review.cache_folder, digest).exists()}
 
 
 def _write(path: Path, run_id: str, lines: Iterable[str]) -> None:
@@ -128,7 +138,6 @@ def _line(item: PlannedTask) -> str:
         "megabytes": round(item.megabytes, 1),
         "seconds": round(item.seconds, 2),
         "fit_seconds": round(item.fit_seconds, 2),
-        "look_seconds": round(item.look_seconds, 2),
     }
     return json.dumps(told, ensure_ascii=False)
 
@@ -144,12 +153,15 @@ def _dates(c: Comparison) -> dict[str, Any]:
 
 
 def expected_minutes(tasks: Iterable[PlannedTask], workers: int, rates: Rates | None = None) -> float:
-    """Return the expected minutes of the tasks that are not done yet, of their fits and second looks, on `workers` workers."""
+    """Return the expected minutes of the tasks that are not done yet and of their fits, on `workers` workers.
+
+    Copies of JPEG 2000 are left out; `plan_to_file` counts them.
+    """
     expected = Expectation((workers,), rates or Rates())
     seen = None
     for item in tasks:
         if item.task.comparison is not seen:
             seen = item.task.comparison
-            expected.add_comparison()
+            expected.add_comparison({})
         expected.add(item)
     return expected.hours()[workers] * 60
