@@ -13,7 +13,7 @@ ifneq ($(wildcard ../shared/data),)
 export ECOWATCH_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo debian test test-slow kills check accuracy bench config clean
+.PHONY: demo debian test test-slow kills check accuracy bench bench-peers config clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ecowatch needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -56,11 +56,20 @@ accuracy: $(STAMP)
 	$(BIN)/ecowatch evaluate $(ECOWATCH_TEST_DATA)/bitemporal --out docs/accuracy.md || test $$? -eq 3
 	$(BIN)/python benchmarks/learn_objects.py --page >> docs/accuracy.md
 
+# Ratios measured in turn in one run; every figure also goes into bench.json. Keep the machine quiet.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/speed.py --size $(SIZE) --data $(BENCH_DATA)
+	$(BIN)/python benchmarks/scale.py --size $(SIZE) --data $(BENCH_DATA)
+	$(BIN)/python benchmarks/memory.py --data $(BENCH_DATA)
+	$(BIN)/python benchmarks/rerun.py --data $(BENCH_DATA)
+	$(BIN)/python benchmarks/scene_index.py
 	$(BIN)/python benchmarks/ledger.py
+
+# The slow programs of others, beside ours; Orfeo Toolbox is Debian's otb-bin.
+bench-peers: $(STAMP)
+	$(BIN)/python benchmarks/peers.py --size $(SIZE) --data $(BENCH_DATA)
 
 # Print the shipped settings files anew from the models.
 config: $(STAMP)

@@ -16,13 +16,12 @@ import shapely
 from affine import Affine
 from rasterio import features
 from scipy import ndimage
-from shapely.geometry.base import BaseGeometry
 
 from ecowatch.codes import State
 from ecowatch.detect import block_runs, detect_block, fit_ir_mad, sample_score
 from ecowatch.detect._kernels import score_block
 from ecowatch.grid import Grid
-from ecowatch.patches import connected, patches_from_runs, polygon_of
+from ecowatch.patches import connected, grouped, outlines_of_groups
 from ecowatch.prepare import edges_off, shifted
 from turns import in_turn, keep, median, ratio, table
 
@@ -107,15 +106,15 @@ def flagged_image() -> np.ndarray:
     return (smooth > np.quantile(smooth, 0.96)).astype(np.uint8)
 
 
-def our_polygons(image: np.ndarray) -> list[BaseGeometry]:
+def our_polygons(image: np.ndarray) -> np.ndarray:
     """Runs, groups, outlines: the path of a review, holes kept."""
     side = image.shape[0]
     grid = Grid.from_parts("EPSG:32650", Affine(1, 0, 0, 0, -1, 0), (side, side))
     state = np.where(image == 1, np.uint8(State.STRONG), np.uint8(State.USABLE))
-    nothing = np.zeros((1, *image.shape), np.uint8)
-    found = block_runs(np.zeros(image.shape, np.float32), state, nothing, nothing, row0=0, col0=0)
-    patches = patches_from_runs(found.runs, found.sums, min_strong_px=0, min_px=LEAST_PX)
-    return [polygon_of(patch, grid, max_hole_m2=0.0) for patch in patches]
+    no_bands = np.zeros((0, *image.shape), np.uint8)
+    found = block_runs(np.zeros(image.shape, np.float32), state, no_bands, no_bands, row0=0, col0=0)
+    groups = grouped(found.runs, found.sums, min_strong_px=0, min_px=LEAST_PX)
+    return outlines_of_groups(groups.runs, groups.bounds, grid, max_hole_m2=0.0)
 
 
 def sieve_shapes(image: np.ndarray) -> list[dict[str, object]]:
@@ -124,7 +123,7 @@ def sieve_shapes(image: np.ndarray) -> list[dict[str, object]]:
     return [shape for shape, _ in features.shapes(image, mask=(sieved & image) == 1, connectivity=8)]
 
 
-def polygon_areas(ours: Sequence[BaseGeometry], theirs: Sequence[dict[str, object]]) -> tuple[np.ndarray, np.ndarray]:
+def polygon_areas(ours: np.ndarray, theirs: Sequence[dict[str, object]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the areas of both, sorted; theirs without groups that only a hole of another one kept."""
     areas = [np.sort(shapely.area(ours)), np.sort(shapely.area([shapely.geometry.shape(s) for s in theirs]))]
     return areas[0], areas[1][areas[1] >= LEAST_PX]

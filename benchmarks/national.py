@@ -3,7 +3,7 @@
 ``national.py plan [--share 1] [--data FOLDER]`` makes the areas and scenes of a nation (`national_data.py`), runs
 `ecowatch plan` on them in a process of its own, and prints its wall time, peak memory, lines and the hours on n workers, each
 beside the hours of a discrete simulation of the same tasks written here a second time, and beside work / n.
-``national.py growth`` plans 500, 1000, 2000 and 4000 small areas over one pair: time per area and memory must stay flat.
+``national.py growth`` plans 250, 500, 1000 and 2000 small areas over one pair: time per area and memory must stay flat.
 ``national.py check`` carries out small reviews and prints expected CPU seconds beside those that were used.
 ``national.py rates`` measures the rates on this machine and prints the file that ``ecowatch plan --rates`` reads.
 """
@@ -34,7 +34,7 @@ from national_rates import measured_rates
 
 HERE = Path(__file__).parent
 WORKERS = (1, 2, 8, 32, 128)
-GROWTH = (500, 1000, 2000, 4000)
+GROWTH = (250, 500, 1000, 2000)
 REVIEW = """
 name = "national"
 period = "2026H1"

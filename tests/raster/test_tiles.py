@@ -108,7 +108,10 @@ def test_a_damaged_tile_is_refused_with_the_file_named(tmp_path: Path) -> None:
         stream.seek(int(index.offsets[0, 1, 1]))
         stream.write(bytes(64))
     own = layer(path)
-    with GridReader(own.grid, Reading(fast=True)) as reader, pytest.raises(SceneError, match=r"damaged\.tif") as refused:
+    with (
+        GridReader(own.grid, Reading(fast=True)) as reader,
+        pytest.raises(SceneError, match=r"damaged\.tif") as refused,
+    ):
         reader.read([own], own.grid.window)
     assert refused.value.code == "RASTER_UNREADABLE"
 

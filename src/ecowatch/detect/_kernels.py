@@ -15,6 +15,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 SEGMENT = 512
+# Pixels that are asked at once whether any is flagged.
+STRIDE = 64
 
 
 @nb.njit(nogil=True, cache=True)
@@ -35,10 +37,16 @@ def _to_float(numbers: Array, fill: float, has_fill: bool, out: Array, state: Ar
     for i in range(n):
         out[i] = np.float32(numbers[i])
     if has_fill:
+        # As a number of the band's own type: what is not widened is compared many at a time; and most rows hold none.
+        own = numbers.dtype.type(fill)
+        found = 0
         for i in range(n):
-            # USABLE (1) becomes NO_DATA (3); other states keep their reason.
-            if numbers[i] == fill and state[i] == 1:
-                state[i] = 3
+            found |= numbers[i] == own
+        if found:
+            for i in range(n):
+                # USABLE (1) becomes NO_DATA (3); other states keep their reason.
+                if numbers[i] == own and state[i] == 1:
+                    state[i] = 3
 
 
 @nb.njit(nogil=True, cache=True)
@@ -83,9 +91,13 @@ def score_block(
             row = score[y, x0:x1]
             for i in range(x1 - x0):
                 row[i] = q[i]
+            above = 0
             for i in range(x1 - x0):
-                if part[i] == 1 and q[i] > weak:
-                    part[i] = 5 if q[i] > strong else 4
+                above |= row[i] > weak
+            if above:
+                for i in range(x1 - x0):
+                    if part[i] == 1 and row[i] > weak:
+                        part[i] = 5 if row[i] > strong else 4
 
 
 @nb.njit(nogil=True, cache=True)
@@ -223,14 +235,12 @@ def count_runs(state: Array, rows_with: Array) -> tuple[int, int]:
         rows_with[y] = (1 if above else 0) | (2 if between else 0)
         if rows_with[y] == 0:
             continue
-        last = 0
-        for x in range(cols):
-            v = row[x]
-            if v >= 4 and last < 4:
-                flagged += 1
-            if (v == 2 or v == 3) and v != last:
-                unseen += 1
-            last = v
+        flagged += row[0] >> 2
+        unseen += (row[0] >> 1) & 1
+        for x in range(1, cols):
+            # A run begins where the pixel before is of another kind; without branches many pixels are asked at a time.
+            flagged += (row[x] >> 2) & (1 ^ (row[x - 1] >> 2))
+            unseen += ((row[x] >> 1) & 1) & (row[x] != row[x - 1])
     return flagged, unseen
 
 
@@ -258,6 +268,13 @@ def flagged_runs(
             continue
         x = 0
         while x < cols:
+            if x % STRIDE == 0 and x + STRIDE <= cols:
+                above = 0
+                for i in range(STRIDE):
+                    above |= state[y, x + i]
+                if above < 4:
+                    x += STRIDE
+                    continue
             if state[y, x] < 4:
                 x += 1
                 continue

@@ -62,6 +62,44 @@ def label_runs(runs: Array, parent: Array) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
+def number_groups(parent: Array, group: Array) -> int:
+    """Fill `group` (int64) with 0, 1, 2 … by the group of each run, in order of first appearance; return their number."""
+    count = 0
+    for i in range(parent.shape[0]):
+        if parent[i] == i:
+            group[i] = count
+            count += 1
+        else:
+            group[i] = group[parent[i]]
+    return count
+
+
+@nb.njit(nogil=True, cache=True)
+def total_groups(runs: Array, sums: Array, group: Array, totals: Array, pixels: Array, lengths: Array) -> None:
+    """Add up sums (the third is a maximum), pixels and numbers of runs by group; all of them are 0 before."""
+    for i in range(runs.shape[0]):
+        g = group[i]
+        lengths[g] += 1
+        pixels[g] += runs[i, 2] - runs[i, 1]
+        for k in range(sums.shape[1]):
+            if k == 2:
+                totals[g, k] = max(totals[g, k], sums[i, k])
+            else:
+                totals[g, k] += sums[i, k]
+
+
+@nb.njit(nogil=True, cache=True)
+def sort_by_group(runs: Array, group: Array, place: Array, out: Array) -> None:
+    """Fill `out` with the runs of the groups whose `place` (next free row, int64) is not negative, group by group."""
+    for i in range(runs.shape[0]):
+        g = group[i]
+        if place[g] >= 0:
+            for k in range(out.shape[1]):
+                out[place[g], k] = runs[i, k]
+            place[g] += 1
+
+
+@nb.njit(nogil=True, cache=True)
 def draw_runs(runs: Array, row0: int, col0: int, image: Array) -> None:
     """Set the pixels of `runs` (row, first col, last col + 1) to 1 in `image`, whose corner is (row0, col0)."""
     for i in range(runs.shape[0]):

@@ -13,7 +13,7 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import Grid, Window
-from ._kernels import draw_runs, label_runs, trace_patches
+from ._kernels import draw_runs, label_runs, number_groups, sort_by_group, total_groups, trace_patches
 
 Array = np.ndarray[Any, Any]
 
@@ -69,10 +69,10 @@ def connected(runs: Array) -> Array:
     ndarray
         int64 ``(n,)``: 0, 1, 2 … in order of first appearance.
     """
-    parent = np.empty(len(runs), np.int64)
-    if len(runs):
-        label_runs(np.ascontiguousarray(runs[:, :3]), parent)
-    return np.unique(parent, return_inverse=True)[1].reshape(-1)
+    parent, group = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
+    label_runs(np.ascontiguousarray(runs[:, :3]), parent)
+    number_groups(parent, group)
+    return group
 
 
 class Groups(NamedTuple):
@@ -100,20 +100,22 @@ def grouped(runs: Array, sums: Array, *, min_strong_px: int, min_px: int) -> Gro
     Groups
         Ordered by first row, then first column: independent of the order of blocks and tiles.
     """
-    if not len(runs):
-        return Groups(runs, np.zeros(1, np.int64), sums)
-    order = np.lexsort((runs[:, 1], runs[:, 0]))
-    runs = runs[order]
+    # Rows and columns in one number; what one block gives is in order already.
+    key = (runs[:, 0].astype(np.int64) << 32) + runs[:, 1]
+    if not (key[1:] > key[:-1]).all():
+        order = np.argsort(key, kind="stable")
+        runs, sums = runs[order], sums[order]
     group = connected(runs)
-    by_group = np.argsort(group, kind="stable")
-    runs, sums, group = runs[by_group], sums[order[by_group]], group[by_group]
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    totals = np.add.reduceat(sums, starts, axis=0)
-    totals[:, 2] = np.maximum.reduceat(sums[:, 2], starts)
-    pixels = np.add.reduceat((runs[:, 2] - runs[:, 1]).astype(np.int64), starts)
+    count = int(group.max()) + 1 if len(group) else 0
+    totals, pixels, lengths = (np.zeros((count, *more), np.int64) for more in (sums.shape[1:], (), ()))
+    total_groups(runs, sums, group, totals, pixels, lengths)
     kept = (totals[:, 0] >= min_strong_px) & (pixels >= min_px)
-    lengths = np.diff(starts, append=len(runs))[kept]
-    return Groups(runs[kept[group]], np.concatenate([[0], np.cumsum(lengths)]), totals[kept])
+    bounds = np.concatenate([[0], np.cumsum(lengths[kept])])
+    place = np.full(count, -1, np.int64)
+    place[kept] = bounds[:-1]
+    out = np.empty((int(bounds[-1]), runs.shape[1]), runs.dtype)
+    sort_by_group(runs, group, place, out)
+    return Groups(out, bounds, totals[kept])
 
 
 def patches_from_runs(runs: Array, sums: Array, *, min_strong_px: int, min_px: int) -> list[PixelPatch]:
@@ -171,32 +173,37 @@ def outlines_of_groups(runs: Array, bounds: Array, grid: Grid, *, max_hole_m2: f
 def _polygons(corners: Array, ends: Array, part_of: Array, rings_of_patch: Array, grid: Grid) -> Array:
     """Put rings together: of each part of a patch its shell and its holes, of each patch its parts."""
     lengths = np.diff(ends, prepend=0)
-    ring_of = np.repeat(np.arange(len(ends)), lengths)
-    t = grid.transform
-    on_map = np.column_stack([t.c + t.a * corners[:, 0], t.f + t.e * corners[:, 1]])
-    rings = shapely.linearrings(on_map, indices=ring_of)
     patch_of = np.repeat(np.arange(len(rings_of_patch)), rings_of_patch)
     # An outline that meets itself at a corner carries a hole along, so each ring is told by its own turn.
-    order = np.lexsort((~_runs_clockwise(corners, ring_of, ends), part_of, patch_of))
-    part = (
-        np.cumsum(np.diff(part_of[order], prepend=0).astype(bool) | np.diff(patch_of[order], prepend=0).astype(bool))
-        - 1
-    )
-    polygons = shapely.polygons(rings[order], indices=part)
-    patch_of_part = patch_of[order][np.flatnonzero(np.diff(part, prepend=-1))]
-    parts_of_patch = np.bincount(patch_of_part, minlength=len(rings_of_patch))
-    outlines: Array = shapely.multipolygons(polygons, indices=patch_of_part)
-    single = np.flatnonzero(parts_of_patch == 1)
-    outlines[single] = polygons[np.searchsorted(patch_of_part, single)]
+    order = np.lexsort((~_runs_clockwise(corners, ends), part_of, patch_of))
+    begins = np.diff(part_of[order], prepend=0).astype(bool) | np.diff(patch_of[order], prepend=-1).astype(bool)
+    patch_of_part = patch_of[order][begins]
+    single = np.bincount(patch_of_part, minlength=len(rings_of_patch)) == 1
+    t = grid.transform
+    on_map = np.column_stack([t.c + t.a * corners[:, 0], t.f + t.e * corners[:, 1]])
+    outlines = np.empty(len(rings_of_patch), object)
+    for wanted, kind in ((single, shapely.GeometryType.POLYGON), (~single, shapely.GeometryType.MULTIPOLYGON)):
+        rings = wanted[patch_of[order]]
+        if not rings.any():
+            continue
+        own = order[rings]
+        first = np.concatenate([[0], np.cumsum(lengths[own])])
+        points = np.repeat((ends - lengths)[own] - first[:-1], lengths[own]) + np.arange(first[-1])
+        parts = np.append(np.flatnonzero(begins[rings]), len(own))
+        offsets = [first, parts]
+        if kind is shapely.GeometryType.MULTIPOLYGON:
+            owners = patch_of_part[wanted[patch_of_part]]
+            offsets.append(np.append(np.flatnonzero(np.diff(owners, prepend=-1)), len(owners)))
+        outlines[wanted] = shapely.from_ragged_array(kind, on_map[points], tuple(offsets))
     return outlines
 
 
-def _runs_clockwise(corners: Array, ring_of: Array, ends: Array) -> Array:
+def _runs_clockwise(corners: Array, ends: Array) -> Array:
     """Which rings are shells: bool, by the sign of their area."""
     following = np.minimum(np.arange(len(corners)) + 1, len(corners) - 1)
     twice = corners[:, 0] * corners[following, 1] - corners[following, 0] * corners[:, 1]
     twice[ends - 1] = 0
-    clockwise: Array = np.bincount(ring_of, weights=twice.astype(np.float64)) > 0
+    clockwise: Array = np.add.reduceat(twice, np.concatenate([[0], ends[:-1]])) > 0
     return clockwise
 
 

@@ -127,7 +127,9 @@ def read_inputs(review: Review) -> Inputs:
     return Inputs(review, areas, neighbours, carriers, sources, tuple(quarantined), joins)
 
 
-def _boxes(areas: Sequence[Area], review: Review, source: SceneSource) -> list[tuple[float, float, float, float]] | None:
+def _boxes(
+    areas: Sequence[Area], review: Review, source: SceneSource
+) -> list[tuple[float, float, float, float]] | None:
     """Boxes of the areas in degrees, for an index; None for other sources."""
     if source.path.suffix != INDEX_SUFFIX:
         return None
