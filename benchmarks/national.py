@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=3072, help="pixels a side of the pair of the other commands")
     arguments = parser.parse_args()
     folder = arguments.data.resolve()
-    print(f"python {platform.python_version()}, {platform.machine()}")
+    print(f"# python {platform.python_version()}, {platform.machine()}")
     if arguments.what == "plan":
         national(folder, arguments.share)
     elif arguments.what == "rates":
@@ -114,8 +114,9 @@ def tell(found: Measured) -> None:
     told = found.told
     counted = ", ".join(f"{told[key]} {key}" for key in ("areas", "scenes", "comparisons", "fits", "tiles"))
     print(f"{counted}; {told['megabytes'] / 1e6:.2f} TB raw")
-    per_area = found.wall_s / told["areas"] * 1000
-    print(f"plan: {found.wall_s:.1f} s wall, {per_area:.1f} ms per area, {found.peak_mb:.0f} MB at most")
+    per_area = found.cpu_s / told["areas"] * 1000
+    took = f"{found.wall_s:.1f} s wall, {found.cpu_s:.1f} s CPU, {per_area:.1f} ms CPU per area"
+    print(f"plan: {took}, {found.peak_mb:.0f} MB at most")
 
 
 def work_seconds(task: dict[str, Any]) -> float:
@@ -152,14 +153,15 @@ def simulated_hours(tasks: Sequence[dict[str, Any]], workers: int, *, barriers: 
 def growth(folder: Path, size: int) -> None:
     """Plan ever more areas over one pair; what grows must be their number alone."""
     data = pair(folder, size)
+    count_before, cpu_before = 0, 0.0
     for count in GROWTH:
         path = small_areas(data, size, count, (150, 450))
         found = command("plan", str(write_review(folder, [(path, "red_line")], data / "items.json")), "--json")
+        further = (found.cpu_s - cpu_before) / (count - count_before) * 1000
         print(
-            f"{count:6d} areas: {found.wall_s / count * 1000:6.2f} ms wall, {found.cpu_s / count * 1000:6.2f} ms CPU per area,",
-            end="",
+            f"{count:6d} areas: {found.cpu_s:6.1f} s CPU, {further:5.1f} ms per further area, {found.peak_mb:.0f} MB at most"
         )
-        print(f" {found.peak_mb:.0f} MB at most")
+        count_before, cpu_before = count, found.cpu_s
 
 
 def check(folder: Path, size: int) -> None:

@@ -16,8 +16,10 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from ecowatch.errors import BoundaryError, ConfigError
+from ecowatch.cli import app
+from ecowatch.errors import BoundaryError, ConfigError, ExitCode
 from ecowatch.grid import Grid, Window
 from ecowatch.raster import write_geotiff
 from ecowatch.review import Comparison, DateGroup, make_plan, plan_to_file, planned_tasks, write_plan
@@ -283,3 +285,29 @@ def test_the_run_is_named_after_what_it_depends_on(folder: Path, tmp_path: Path)
     names |= {make_plan(review.model_copy(update=change)).run_id for change in changed}
     assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
     assert len(names) >= 4 and hashlib.sha256(b"").hexdigest()[:16] not in names
+
+
+def test_the_command_tells_hours_and_refuses_what_is_no_number(folder: Path, tmp_path: Path) -> None:
+    review_of(folder, tmp_path, 24)
+    path = tmp_path / "review.toml"
+    bands = "".join(f'[[sources.bands]]\nrole = "{b["role"]}"\nindex = {b["index"]}\n' for b in BANDS)
+    path.write_text(
+        f'name = "plan"\nperiod = "2026H1"\nroots = ["{folder}"]\nruns = "{tmp_path}"\npipelines = "{ROOT}/pipelines"\n'
+        f'[[areas]]\npath = "{folder}/areas_24.gpkg"\nid_field = "id"\n'
+        f'[[sources]]\npath = "{folder}/scenes"\nproduct = "geotiff"\nsensor = "plain"\n{bands}',
+        "utf-8",
+    )
+    rates = tmp_path / "rates.toml"
+    rates.write_text("start_s = 7200.0\n", "utf-8")
+    call = CliRunner().invoke
+    told = json.loads(call(app, ["plan", str(path), "--workers", "1,8", "--json"]).stdout)
+    assert list(told["hours"]) == ["2", "1", "8"], "those of the cluster file first"
+    assert told["hours"]["8"] < told["hours"]["2"] < told["hours"]["1"] and told["tiles"] == told["new"] > 0
+    slow = json.loads(call(app, ["plan", str(path), "--rates", str(rates), "--json"]).stdout)
+    assert slow["minutes"] == pytest.approx(told["minutes"] + 120 - Rates().start_s / 60, abs=0.1)
+    table = call(app, ["plan", str(path), "--workers", "8", "--lang", "en"]).stdout
+    assert "workers" in table and "hours" in table
+    for wrong in ("1,x", "0", "1,,2", "-3"):
+        assert call(app, ["plan", str(path), "--workers", wrong]).exit_code == ExitCode.USAGE
+    rates.write_text("start_h = 2\n", "utf-8")
+    assert call(app, ["plan", str(path), "--rates", str(rates)]).exit_code == ExitCode.BAD_CONFIG

@@ -26,7 +26,7 @@ from ..raster import burn
 from ..settings import MinimumArea, Pipeline
 from .candidates import pixel_patches
 from .fit import Fit, area_blocks
-from .form import Form, form_of
+from .form import Form, forms_of
 from .look import Looked
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated
@@ -71,7 +71,9 @@ def assemble(
     if coverage.not_observed_px != int((unseen[:, 2] - unseen[:, 1]).sum()):
         raise AssertionError(f"{area.area_id}: unseen runs and counted pixels disagree")
     patches = pixel_patches(comparison, [tile.blocks for tile in tiles])
-    forms = [look.form or form_of(comparison, patch) for look, patch in zip(looks, patches, strict=True)]
+    unmeasured = [i for i, look in enumerate(looks) if look.form is None]
+    made = dict(zip(unmeasured, forms_of(comparison, [patches[i] for i in unmeasured]), strict=True))
+    forms = [look.form or made[i] for i, look in enumerate(looks)]
     placed = _placed([form.outline for form in forms], comparison.grid, area, surroundings)
     candidates = _Candidates(patches, looks, forms, placed)
     kept = candidates.where(lambda look: look.reason is None)
@@ -131,6 +133,7 @@ def _patch_rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rules = comparison.pipeline.patches
     unseen = unseen[np.argsort(unseen[:, 0], kind="stable")]
+    hidden, shift_px = (np.ascontiguousarray(unseen[:, 0]), unseen), fit.shift_px
     rows, lines = [], []
     carriers = _carriers(candidates.placed, surroundings)
     coasts = _at_coast(candidates.placed, surroundings)
@@ -159,8 +162,8 @@ def _patch_rows(
                 "change_code": None,
                 "area_ha": round(area_m2 / 1e4, 4),
                 "strength": strength_of(patch),
-                "observed_share": observed_around(patch, unseen),
-                "shift_px": fit.shift_px,
+                "observed_share": observed_around(patch, *hidden),
+                "shift_px": shift_px,
                 "spectrum_before": json.dumps(evidence.before),
                 "spectrum_after": json.dumps(evidence.after),
                 "geometry": geometry,

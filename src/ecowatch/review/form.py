@@ -1,14 +1,15 @@
-"""The form of a candidate: its outline and what the outline tells; one patch alone, so that any worker can measure it."""
+"""The form of a candidate: its outline and what the outline tells; any worker can measure it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from ..patches import PixelPatch, polygon_of, shape_of, simplified, straightness_of
+from ..patches import PixelPatch, outlines_of, shape_of, simplified, straightness_of
 from .pair import Comparison
 
 
@@ -51,19 +52,22 @@ def form_from(d: dict[str, Any]) -> Form:
     return Form(**(d | {"outline": shapely.from_wkb(d["outline"]), "line": line}))
 
 
-def form_of(comparison: Comparison, patch: PixelPatch) -> Form:
-    """Measure the form of a candidate.
+def forms_of(comparison: Comparison, patches: Sequence[PixelPatch]) -> list[Form]:
+    """Measure the forms of candidates; many at a time cost little more than one.
 
     Parameters
     ----------
     comparison
         Tells the grid, and how far holes are filled and outlines smoothed.
-    patch
-        Its pixels.
+    patches
+        Their pixels.
     """
     grid, rules = comparison.grid, comparison.pipeline.patches
-    outline = polygon_of(patch, grid, max_hole_m2=rules.max_hole_m2)
-    length_m, width_m, rectangularity, line = shape_of(patch, outline, grid)
-    # Two patches never share an edge, or they would be one: each can be smoothed by itself.
-    smooth = simplified([outline], tolerance=rules.simplify_px * max(grid.pixel_size))[0]
-    return Form(smooth, length_m, width_m, rectangularity, straightness_of(outline, grid), line)
+    outlines = outlines_of(patches, grid, max_hole_m2=rules.max_hole_m2)
+    # Two patches never share an edge, or they would be one: whoever is smoothed beside a patch changes nothing.
+    smooth = simplified(list(outlines), tolerance=rules.simplify_px * max(grid.pixel_size))
+    forms = []
+    for patch, outline, simple in zip(patches, outlines, smooth, strict=True):
+        length_m, width_m, rectangularity, line = shape_of(patch, outline, grid)
+        forms.append(Form(simple, length_m, width_m, rectangularity, straightness_of(outline, grid), line))
+    return forms

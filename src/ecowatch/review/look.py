@@ -22,7 +22,7 @@ from ..prepare import ShiftField
 from ..raster import GridReader, Reading, burn
 from .choice import DateGroup
 from .fit import Fit
-from .form import Form, form_from, form_of
+from .form import Form, form_from, forms_of
 from .pair import Comparison
 from .pixels import is_calibrated, is_radar, physical_block, read_pair
 from .radar_look import radar_verdict
@@ -99,19 +99,24 @@ def look_at(
         # The rules speak of reflectance: where several sensors are joined, the optical one is looked at.
         comparison, fit = comparison.parts[0], fit.parts[0]
     with GridReader(comparison.grid, reading) as reader:
-        return [look_through(reader, comparison, fit, patch) for patch in patches]
+        return look_through(reader, comparison, fit, patches)
 
 
-def look_through(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
-    """Look at one candidate again through a reader that is open on the comparison's grid.
+def look_through(reader: GridReader, comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch]) -> list[Looked]:
+    """Look at candidates again through a reader that is open on the comparison's grid.
 
     Raises
     ------
     SceneError
         As `look_at`.
     """
-    look = (_looked_by_radar if is_radar(comparison) else _looked)(reader, comparison, fit, patch)
-    return replace(look, form=form_of(comparison, patch))
+    forms = forms_of(comparison, patches)
+    if is_radar(comparison):
+        looks = [_looked_by_radar(reader, comparison, fit, patch) for patch in patches]
+    else:
+        boxes = _boxes(patches)
+        looks = [_looked(reader, comparison, fit, patch, box) for patch, box in zip(patches, boxes, strict=True)]
+    return [replace(look, form=form) for look, form in zip(looks, forms, strict=True)]
 
 
 def looks_text(looks: Sequence[Looked]) -> str:
@@ -149,7 +154,9 @@ def _looked_by_radar(reader: GridReader, comparison: Comparison, fit: Fit, patch
     return Looked(verdict.reason, verdict.stage, verdict.facts, Context())
 
 
-def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch) -> Looked:
+def _looked(
+    reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch, box: tuple[float, float]
+) -> Looked:
     window = look_window(patch)
     inside = _inside(patch, window)
     pair = read_pair(reader, comparison, window, shift=fit.applied, inside=None, features=False)
@@ -164,7 +171,7 @@ def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPa
     earlier = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.earlier]
     others = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.others]
     time = _time(comparison, fit, block.before, block.after, block.valid & own, inside, earlier, others)
-    elongation, rectangularity = _shape(patch)
+    elongation, rectangularity = box
     candidate = Candidate(
         roles=comparison.roles,
         inside=inside,
@@ -293,12 +300,19 @@ def _same_season(day: date, other: date, within_days: int) -> bool:
     return min(gap, 365 - gap) <= within_days
 
 
-def _shape(patch: PixelPatch) -> tuple[float, float]:
-    """Elongation and rectangularity by the smallest rotated rectangle over the pixels."""
-    runs = patch.runs
-    top, ends = runs[:, 0], (runs[:, 1], runs[:, 2])
-    points = [np.column_stack([end, row]) for row in (top, top + 1) for end in ends]
-    rectangle = shapely.minimum_rotated_rectangle(shapely.multipoints(np.concatenate(points)))
-    corners = np.asarray(rectangle.exterior.coords)
-    short, long = sorted(np.hypot(*np.diff(corners[:3], axis=0).T))
-    return float(long / max(short, 1e-9)), float(min(patch.pixels / max(rectangle.area, 1e-9), 1.0))
+def _boxes(patches: Sequence[PixelPatch]) -> list[tuple[float, float]]:
+    """Elongation and rectangularity of each patch by the smallest rotated rectangle over its pixels."""
+    corners = [
+        np.concatenate(
+            [np.column_stack([end, row]) for row in (p.runs[:, 0], p.runs[:, 0] + 1) for end in p.runs[:, 1:3].T]
+        )
+        for p in patches
+    ]
+    owners = np.repeat(np.arange(len(patches)), [len(c) for c in corners])
+    points = shapely.multipoints(np.concatenate([np.empty((0, 2)), *corners]), indices=owners)
+    found = []
+    for patch, rectangle in zip(patches, shapely.minimum_rotated_rectangle(points), strict=True):
+        sides = np.hypot(*np.diff(shapely.get_coordinates(rectangle)[:3], axis=0).T)
+        short, long = sorted(sides.tolist())
+        found.append((long / max(short, 1e-9), min(patch.pixels / max(short * long, 1e-9), 1.0)))
+    return found

@@ -25,7 +25,7 @@ from ..raster import GridReader, Reading, burn
 from .candidates import joined_blocks, patch_key, pixel_patches, whole_and_open
 from .deviations import deviations
 from .fit import Fit, area_blocks
-from .look import Looked, look_order, look_through, look_window, looks_of, looks_text
+from .look import CHUNK, Looked, look_order, look_through, look_window, looks_of, looks_text
 from .pair import Comparison
 from .pixels import feature_radiometry, read_pair, read_values
 
@@ -139,7 +139,8 @@ def tile_width_px(comparison: Comparison, *, tile_px: int, cache_bytes: int) -> 
     layers = [scene.band(role).layer for scene in scenes for role in comparison.roles]
     layers += [scene.quality.layer for scene in scenes if scene.quality is not None]
     block_bytes = BLOCK_PX**2 * sum(np.dtype(layer.dtype).itemsize for layer in layers)
-    return max(1, min(tile_px // BLOCK_PX, cache_bytes // (2 * block_bytes))) * BLOCK_PX
+    # Two blocks more than two rows: the margins of a block reach into its neighbours in the tiles beside.
+    return max(1, min(tile_px // BLOCK_PX, (cache_bytes // block_bytes - 2) // 2)) * BLOCK_PX
 
 
 def warm_up() -> None:
@@ -242,11 +243,12 @@ class _SecondLook:
         self._look(self._waiting)
 
     def _look(self, patches: Sequence[PixelPatch]) -> None:
-        for number in look_order(patches):
+        ordered = [patches[number] for number in look_order(patches)]
+        for near in (ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)):
             # A block that cannot be read is told by the tile that holds it, or by the look that follows the tiles.
             with suppress(SceneError):
-                look = look_through(self._reader, self._comparison, self._fit, patches[number])
-                self.looks[patch_key(patches[number])] = look
+                looks = look_through(self._reader, self._comparison, self._fit, near)
+                self.looks |= {patch_key(patch): look for patch, look in zip(near, looks, strict=True)}
 
 
 def _process_block(

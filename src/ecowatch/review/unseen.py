@@ -24,10 +24,13 @@ Array = np.ndarray[Any, Any]
 _SURROUNDINGS_PX = 3
 
 
-def observed_around(patch: PixelPatch, unseen: Array) -> float:
-    """Share of the patch's frame, grown by a few pixels, that was not hidden: a low one means it may go on unseen."""
+def observed_around(patch: PixelPatch, rows: Array, unseen: Array) -> float:
+    """Share of the patch's frame, grown by a few pixels, that was not hidden: a low one means it may go on unseen.
+
+    `unseen` are runs sorted by row, `rows` their rows by themselves.
+    """
     window = patch.window.padded(_SURROUNDINGS_PX)
-    first, last = np.searchsorted(unseen[:, 0], (window.row0, window.row1))
+    first, last = np.searchsorted(rows, np.array((window.row0, window.row1), rows.dtype))
     part = unseen[first:last]
     hidden = np.clip(np.minimum(part[:, 2], window.col1) - np.maximum(part[:, 1], window.col0), 0, None).sum()
     return round(1 - float(hidden) / math.prod(window.shape), 4)
