@@ -34,8 +34,8 @@ _STAGES = {str(stage): stage for stage in Stage}
 _BORDER_PX = 12
 _RING_PX = 3
 _LARGEST_PX = 1024
-CHUNK = 64
-"""Candidates that one task looks at."""
+CHUNK = 12
+"""Candidates that one task looks at: those that cross the edges of tiles are few, and every worker shall have some."""
 
 
 @dataclass(frozen=True)

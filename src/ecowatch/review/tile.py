@@ -25,11 +25,14 @@ from ..raster import GridReader, Reading, burn
 from .candidates import joined_blocks, patch_key, pixel_patches, whole_and_open
 from .deviations import deviations
 from .fit import Fit, area_blocks
-from .look import CHUNK, Looked, look_order, look_through, look_window, looks_of, looks_text
+from .look import Looked, look_order, look_through, look_window, looks_of, looks_text
 from .pair import Comparison
 from .pixels import feature_radiometry, read_pair, read_values
 
 Array = np.ndarray[Any, Any]
+
+# Candidates looked at together: a block that cannot be read costs the looks of no more than these.
+_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ class _SecondLook:
 
     def _look(self, patches: Sequence[PixelPatch]) -> None:
         ordered = [patches[number] for number in look_order(patches)]
-        for near in (ordered[i : i + CHUNK] for i in range(0, len(ordered), CHUNK)):
+        for near in (ordered[i : i + _TOGETHER] for i in range(0, len(ordered), _TOGETHER)):
             # A block that cannot be read is told by the tile that holds it, or by the look that follows the tiles.
             with suppress(SceneError):
                 looks = look_through(self._reader, self._comparison, self._fit, near)
