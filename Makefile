@@ -13,7 +13,7 @@ ifneq ($(wildcard ../shared/data),)
 export ECOWATCH_TEST_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo debian test test-slow kills check accuracy bench bench-peers config clean
+.PHONY: demo debian test test-slow kills check accuracy bench bench-peers bench-national config clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ecowatch needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -70,6 +70,10 @@ bench: $(STAMP)
 # The slow programs of others, beside ours; Orfeo Toolbox is Debian's otb-bin.
 bench-peers: $(STAMP)
 	$(BIN)/python benchmarks/peers.py --size $(SIZE) --data $(BENCH_DATA)
+
+# A plan of a whole country, made up but for its public totals.
+bench-national: $(STAMP)
+	$(BIN)/python benchmarks/national.py plan --data $(BENCH_DATA)/nation
 
 # Print the shipped settings files anew from the models.
 config: $(STAMP)

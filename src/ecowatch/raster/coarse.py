@@ -15,7 +15,7 @@ from rasterio.windows import Window as RasterWindow
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window
 from .files import gdal_env, open_checked, reason_of
-from .layer import Layer, Pixels, footprint_mask, same_file, whole_numbers, window_over
+from .layer import Layer, Pixels, Reading, footprint_mask, same_file, whole_numbers, window_over
 from .read import GridReader
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +95,8 @@ def sample_numbers(layers: Sequence[Layer], grid: Grid, *, max_px: int) -> Array
         step = -(-max(rows, cols) // max_px)
         shape = (max(1, rows // step), max(1, cols // step))
         return read_coarse(layers, Grid.from_parts(grid.crs, grid.transform * Affine.scale(step), shape)).values
-    with GridReader(grid) as reader:
+    # Every block is read once: none is worth keeping.
+    with GridReader(grid, Reading(cache_bytes=0)) as reader:
         parts = [reader.read(layers, window).values for window in _sample_windows(grid)]
     return np.concatenate(parts, axis=1)
 

@@ -1,4 +1,4 @@
-"""What work costs on one worker: measured, never guessed; nothing here can change a result."""
+"""What work costs on one worker; nothing here can change a result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Rates(Settings):
 
     The defaults are CPU seconds of the pipeline `bitemporal` on simulated six-band pairs of uint16 (DEFLATE, predictor 2,
     blocks of 512) with scene classes, read by rasterio on one core of a shared two-core cloud machine;
-    ``benchmarks/national.py rates`` measures those of another machine and prints a file of this form.
+    ``benchmarks/national.py rates`` measures those of another machine and prints a file of this form. Not measured but
+    estimated are ``jpeg2000_mb_s``, ``area_s`` and ``start_s``; ``decode_mb_s`` is a cautious round figure.
     """
 
     decode_mb_s: float = Field(default=180.0, gt=0, description="Raw megabytes decoded per second, tiled GeoTIFF.")
