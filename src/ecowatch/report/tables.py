@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyogrio
-
 from ..texts import Language, text
 
 
@@ -34,6 +32,8 @@ def run_table(folder: Path, language: Language) -> tuple[list[str], list[list[st
 
 def _rows(folder: Path, language: Language) -> Iterator[list[str]]:
     package = folder / "flagged.gpkg"
+    import pyogrio  # noqa: PLC0415 - brings pandas along; what writes pictures does not need it
+
     areas = pyogrio.read_dataframe(package, layer="area_summary", read_geometry=False)
     patches = pyogrio.read_dataframe(package, layer="patch", read_geometry=False)
     counts: defaultdict[Any, list[float]] = defaultdict(lambda: [0, 0.0])
