@@ -127,6 +127,7 @@ def test_page_holds_baselines_versions_and_digests(folder: Path, tmp_path: Path)
     assert date.today().year == int(text.split("Measured on ")[1][:4])
 
 
+@pytest.mark.slow
 def test_twice_the_same(folder: Path) -> None:
     first, second = (evaluate(folder, shipped_pipelines(), baselines=True) for _ in range(2))
     assert first == second
