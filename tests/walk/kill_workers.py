@@ -98,11 +98,14 @@ def worker_round(folder: Path, rng: random.Random, span_s: float) -> Round:
     hits = 0
     await_workers(process)
     for _ in range(1 + (rng.random() < 0.5)):
-        time.sleep(rng.uniform(0.0, span_s))
+        time.sleep(rng.uniform(0.0, 0.7 * span_s))
         if victims := workers_of(process.pid):
             os.kill(rng.choice(victims), signal.SIGKILL)
             hits += 1
     finished(folder, process, 0)
+    if not hits:
+        # It had ended before: no kill, no round.
+        return worker_round(folder, rng, 0.7 * span_s)
     told = accounts(folder)
     return Round(digest(folder), told["state"] == "done" and not told["failures"], f"{hits} workers killed")
 

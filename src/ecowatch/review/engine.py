@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +36,9 @@ _DASK_SETTINGS = {
     # A worker may die of something else than its task: each task gets a second try at once, and then one alone.
     "distributed.scheduler.allowed-failures": 1,
 }
+
+
+_STARTS = 3
 
 
 class Job(NamedTuple):
@@ -184,16 +187,7 @@ def _local(cluster: Cluster) -> Iterator[Client]:
     with (
         # A process that died is started anew by its own nanny; a busy machine takes long over it, and must not be given up.
         dask.config.set({"distributed.deploy.lost-worker-timeout": "600s"}),
-        LocalCluster(
-            n_workers=cluster.workers if processes else 1,
-            threads_per_worker=1 if processes else cluster.workers,
-            processes=processes,
-            memory_limit=cluster.memory_limit if processes else 0,
-            dashboard_address=None,
-            # Any free port: several shards may run on one machine.
-            scheduler_kwargs={"dashboard_address": ":0"},
-            silence_logs="CRITICAL",
-        ) as local,
+        _local_cluster(cluster, processes) as local,
         Client(local) as client,
     ):
         # One worker fits first; the others load their compiled code meanwhile.
@@ -201,6 +195,24 @@ def _local(cluster: Cluster) -> Iterator[Client]:
         warming = [client.submit(warm_up, workers=[address], pure=False) for address in addresses]
         yield client
         del warming
+
+
+def _local_cluster(cluster: Cluster, processes: bool) -> LocalCluster:
+    """Start workers on this machine; one that dies while it starts makes Dask give all of them up, so it is tried again."""
+    for _ in range(_STARTS):
+        with suppress(RuntimeError):
+            return LocalCluster(
+                n_workers=cluster.workers if processes else 1,
+                threads_per_worker=1 if processes else cluster.workers,
+                processes=processes,
+                memory_limit=cluster.memory_limit if processes else 0,
+                dashboard_address=None,
+                # Any free port: several shards may run on one machine.
+                scheduler_kwargs={"dashboard_address": ":0"},
+                silence_logs="CRITICAL",
+            )
+    finding = f"its workers died while they started, {_STARTS} times"
+    raise UnavailableError("NO_WORKER", cluster.scheduler, finding, "give them more memory, or look who ends them")
 
 
 class _Submission:
