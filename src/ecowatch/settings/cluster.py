@@ -52,6 +52,11 @@ def _plain(value: str | None) -> str | None:
     return value
 
 
+def _size(value: str) -> str:
+    bytes_of(value)
+    return value
+
+
 class Queue(Settings):
     """What a job of a batch system asks for; one job is one worker process with one thread."""
 
@@ -91,11 +96,7 @@ class Queue(Settings):
             raise ValueError(f"is more than half of walltime {walltime}")
         return value
 
-    @field_validator("memory")
-    @classmethod
-    def _is_size(cls, value: str) -> str:
-        bytes_of(value)
-        return value
+    _sizes = field_validator("memory")(_size)
 
     @field_validator("directives")
     @classmethod
@@ -138,11 +139,7 @@ class Kubernetes(Settings):
             raise ValueError("must be an absolute path")
         return value
 
-    @field_validator("memory")
-    @classmethod
-    def _is_size(cls, value: str) -> str:
-        bytes_of(value)
-        return value
+    _sizes = field_validator("memory")(_size)
 
 
 class Cluster(Settings):
@@ -190,11 +187,7 @@ class Cluster(Settings):
             raise ValueError(f"is none of {', '.join(_PLACES)}, tcp://host:port")
         return value
 
-    @field_validator("memory_limit", "memory_budget")
-    @classmethod
-    def _is_size(cls, value: str) -> str:
-        bytes_of(value)
-        return value
+    _sizes = field_validator("memory_limit", "memory_budget")(_size)
 
     @field_validator("tile_px")
     @classmethod
