@@ -100,8 +100,8 @@ def strays(path: Path) -> Iterator[str]:
             continue
         if name in CONFINED and not any(place.startswith(allowed) for allowed in CONFINED[name]):
             yield f"{place} imports {name}, which is confined to {sorted(CONFINED[name])}"
-        if name == "numba" and path.name != "_kernels.py":
-            yield f"{place} imports numba, which is confined to _kernels.py"
+        if name == "numba" and not path.name.endswith("_kernels.py"):
+            yield f"{place} imports numba, which is confined to modules of kernels (_kernels.py)"
         if LAYER[here] < FROM_LAYER.get(name, 0):
             yield f"{place} (L{LAYER[here]}) imports {name}"
         if name == "ecowatch":

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from ecowatch.codes import Act, Activity, EnergyKind, Limit, Natural
 from ecowatch.grid import Grid
-from ecowatch.patches import Evidence, NamedActivity, PixelPatch, mean_spectrum, name_activity, polygon_of, shape_of
-from ecowatch.patches.context import Context, context_of, covers, dark_levels, regularity
+from ecowatch.patches import Evidence, NamedActivity, PixelPatch, mean_spectrum, name_activity, polygon_of, shapes_of
+from ecowatch.patches.context import Context, context_of, cover_shares, dark_levels, regularity
 from ecowatch.patches.facts import burn_ratio, redness_of_gain, spectral_facts, wetness
 from ecowatch.patches.limits import limits_of
 from ecowatch.settings import ActivityRules
@@ -223,7 +223,8 @@ def test_context_of_unknown_bands_is_empty() -> None:
     values = np.zeros((1, 6, 6), np.float32)
     found = context_of(values, values, np.ones((6, 6), bool), np.ones((6, 6), bool), ("vv",), ring_px=1)
     assert (found.before, found.around_before, found.regularity) == ({}, None, 0.0)
-    assert covers(values, ("vv",)) == {}
+    none = cover_shares(values, np.ones((6, 6), bool), ("vv",), dark=np.zeros(1, np.float32))
+    assert none == {}
 
 
 def test_rows_are_regular_and_rough_ground_is_not() -> None:
@@ -276,7 +277,9 @@ def named_shares(
         patch = PixelPatch(runs, sums)
         outline = polygon_of(patch, grid, max_hole_m2=2000.0)
         spectra = [mean_spectrum(patch, roles, radiometry, after=after_date) for after_date in (False, True)]
-        evidence = Evidence(*spectra, outline.area, *shape_of(patch, outline, grid)[:3], 10.0, reflectance=False)
+        evidence = Evidence(
+            *spectra, outline.area, *shapes_of([patch], [outline], grid)[0][:3], 10.0, reflectance=False
+        )
         found = name_activity(evidence, ActivityRules())
         human = found.activity is not Activity.UNDETERMINED
         pixels["human" if human else "natural" if found.natural else "undetermined"] += int(part.sum())

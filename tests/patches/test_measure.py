@@ -14,7 +14,7 @@ from ecowatch.patches import (
     mean_spectrum,
     name_activity,
     polygon_of,
-    shape_of,
+    shapes_of,
     strength_of,
 )
 from ecowatch.patches.lines import centre_line
@@ -43,7 +43,7 @@ def test_strength_and_spectra_come_from_exact_sums() -> None:
 
 def test_a_straight_road_has_its_length_and_width() -> None:
     patch = block_patch(range(50, 53), 10, 110)
-    length, width, rectangularity, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    length, width, rectangularity, _, line, *_ = shapes_of([patch], [polygon_of(patch, GRID, max_hole_m2=0)], GRID)[0]
     assert line is not None
     assert length == pytest.approx(1000, rel=0.04)
     assert width == pytest.approx(30, rel=0.05)
@@ -60,7 +60,7 @@ def test_a_bent_road_is_followed_round_its_bend() -> None:
 
 def test_a_square_has_no_centre_line() -> None:
     patch = block_patch(range(10, 20), 30, 40)
-    length, width, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    length, width, _, _, line, *_ = shapes_of([patch], [polygon_of(patch, GRID, max_hole_m2=0)], GRID)[0]
     assert (length, width, line) == (pytest.approx(100), pytest.approx(100), None)
 
 
@@ -78,7 +78,7 @@ def test_side_roads_are_part_of_the_line() -> None:
     image[40:99, 60:63] = True
     image[102:170, 120:123] = True
     patch = drawn_patch(image)
-    length, width, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    length, width, _, _, line, *_ = shapes_of([patch], [polygon_of(patch, GRID, max_hole_m2=0)], GRID)[0]
     assert isinstance(line, shapely.MultiLineString) and len(line.geoms) == 3
     assert length == pytest.approx(1600 + 590 + 680, rel=0.04)
     assert width == pytest.approx(30, rel=0.05)
@@ -92,7 +92,7 @@ def test_a_rough_edge_grows_no_side_roads() -> None:
     image[27, 10:190:7] = True
     image[33, 13:190:5] = True
     patch = drawn_patch(image)
-    length, _, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    length, _, _, _, line, *_ = shapes_of([patch], [polygon_of(patch, GRID, max_hole_m2=0)], GRID)[0]
     assert isinstance(line, shapely.LineString)
     assert length == pytest.approx(1800, rel=0.05)
 
@@ -104,7 +104,7 @@ def test_lobes_of_a_heap_are_no_network() -> None:
         image |= np.hypot(rows - row, cols - col) < radius
     image[58:62, 20:80] = image[30:95, 78:82] = True
     patch = drawn_patch(image)
-    _, _, _, line = shape_of(patch, polygon_of(patch, GRID, max_hole_m2=0), GRID)
+    line = shapes_of([patch], [polygon_of(patch, GRID, max_hole_m2=0)], GRID)[0].line
     assert isinstance(line, shapely.LineString)
 
 
@@ -114,7 +114,8 @@ def test_the_line_does_not_depend_on_where_the_patch_lies(size: tuple[int, int])
     small[5 : 5 + size[0], 7 : 7 + size[1]] = True
     large[105 : 105 + size[0], 87 : 87 + size[1]] = True
     lengths = [
-        shape_of(p, polygon_of(p, GRID, max_hole_m2=0), GRID)[0] for p in (drawn_patch(small), drawn_patch(large))
+        shapes_of([p], [polygon_of(p, GRID, max_hole_m2=0)], GRID)[0].length_m
+        for p in (drawn_patch(small), drawn_patch(large))
     ]
     assert lengths[0] == lengths[1]
 
@@ -125,7 +126,7 @@ def test_straight_sides_are_told_from_ragged_ones() -> None:
     rows, cols = np.indices(ragged.shape)
     angle = np.arctan2(rows - 30, cols - 30)
     ragged[np.hypot(rows - 30, cols - 30) < 14 + 5 * np.sin(5 * angle) + 3 * np.cos(9 * angle)] = True
-    told = [straightness_of(polygon_of(drawn_patch(image), GRID, max_hole_m2=0), GRID) for image in (square, ragged)]
+    told = straightness_of([polygon_of(drawn_patch(image), GRID, max_hole_m2=0) for image in (square, ragged)], GRID)
     assert told[0] == 1 and told[1] < 0.3
 
 

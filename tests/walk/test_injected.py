@@ -28,10 +28,9 @@ from ecowatch.patches import (
     name_activity,
     patches_from_runs,
     polygon_of,
-    shape_of,
+    shapes_of,
 )
 from ecowatch.patches.context import context_of, dark_levels
-from ecowatch.patches.measure import straightness_of
 from ecowatch.settings import bitemporal_pipeline
 from ecowatch.simulate import coverage, second_date_from
 
@@ -280,7 +279,7 @@ def evidence_of(scene: Scene, after: Array, patch: PixelPatch, *, pixels: bool) 
     """What the review knows of a patch; `pixels`: with straightness, context and dark levels."""
     grid, roles = scene.grid, scene.roles
     outline = polygon_of(patch, grid, max_hole_m2=2000.0)
-    length, width, rectangularity, _ = shape_of(patch, outline, grid)
+    shape = shapes_of([patch], [outline], grid)[0]
     radiometry = ((scene.scale, 0.0),) * len(roles)
     before_mean = mean_spectrum(patch, roles, radiometry, after=False)
     after_mean = mean_spectrum(patch, roles, radiometry, after=True)
@@ -302,8 +301,8 @@ def evidence_of(scene: Scene, after: Array, patch: PixelPatch, *, pixels: bool) 
             for v, dark in ((scene.before, dark_b), (after, dark_a))
         )
         extra["context"] = context_of(one, two, scene.valid[w], whole[w], roles, ring_px=3)
-        extra["straightness"] = straightness_of(outline, grid)
-    return Evidence(before_mean, after_mean, outline.area, length, width, rectangularity, grid.pixel_m, **extra)
+        extra["straightness"] = shape.straightness
+    return Evidence(before_mean, after_mean, outline.area, *shape[:3], grid.pixel_m, **extra)
 
 
 def outcomes(scene: Scene, planted: Sequence[Planted], rng: np.random.Generator, *, pixels: bool) -> Iterator[Outcome]:

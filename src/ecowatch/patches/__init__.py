@@ -15,7 +15,7 @@ from .label import (
     simplified,
 )
 from .limits import limits_of
-from .measure import Evidence, mean_spectrum, shape_of, straightness_of, strength_of
+from .measure import Evidence, Shape, mean_spectrum, shapes_of, strength_of
 from .suppress import Verdict, judge
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Look",
     "NamedActivity",
     "PixelPatch",
+    "Shape",
     "Verdict",
     "connected",
     "context_of",
@@ -39,8 +40,7 @@ __all__ = [
     "outlines_of_groups",
     "patches_from_runs",
     "polygon_of",
-    "shape_of",
+    "shapes_of",
     "simplified",
-    "straightness_of",
     "strength_of",
 ]

@@ -320,29 +320,3 @@ def trace_patches(
             points[i, 0] += col0
             points[i, 1] += row0
         rings_until[k] = rings
-
-
-@nb.njit(nogil=True, cache=True)
-def walk_farthest(cells: Array, start: int, came: Array, queue: Array) -> int:
-    """Walk breadth-first over the 8-connected `cells` (uint8, empty border) and return the last cell reached.
-
-    Cells are flat indices; `came` (int64) is filled with the cell each was reached from, -1 elsewhere; the start comes from
-    itself. `queue` is scratch with room for every cell.
-    """
-    width = cells.shape[1]
-    flat = cells.ravel()
-    came[:] = -1
-    steps = (1, width, -1, -width, width + 1, width - 1, -width + 1, -width - 1)
-    queue[0] = start
-    came[start] = start
-    head, tail = 0, 1
-    while head < tail:
-        cell = queue[head]
-        head += 1
-        for k in range(8):
-            near = cell + steps[k]
-            if flat[near] == 1 and came[near] == -1:
-                came[near] = cell
-                queue[tail] = near
-                tail += 1
-    return int(queue[tail - 1])

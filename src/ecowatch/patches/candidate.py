@@ -42,7 +42,7 @@ class Candidate:
     before, after, earlier, later
         The dates, on one grid, shift taken out.
     rectangularity, elongation
-        Its shape, as `measure.shape_of` gives it.
+        Its shape: `fill` and `elongation` of `measure.Shape`.
     shift_px
         Displacement left between before and after; None where it could not be measured.
     sun_apart_deg

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+
+from ._look_kernels import count_covers, detail_profiles, mark_ring
 
 Array = np.ndarray[Any, Any]
 
 _VEGETATED = 0.35
 _BRIGHT = 0.25
 _MIN_SIDE_PX = 12
+# A Gaussian of four pixels, cut off at four times that.
+_SMOOTHING = np.exp(-0.5 * (np.arange(-16, 17) / 4.0) ** 2)
+_SMOOTHING /= _SMOOTHING.sum()
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,21 @@ class Context:
 
 
 def context_of(
-    before: Array, after: Array, valid: Array, inside: Array, roles: Sequence[str], *, ring_px: int
+    before: Array,
+    after: Array,
+    valid: Array,
+    inside: Array,
+    roles: Sequence[str],
+    *,
+    ring_px: int,
+    dark: tuple[Mapping[str, float], Mapping[str, float]] = ({}, {}),
 ) -> Context:
     """Return the context of one patch from the pixels of its window.
 
     Parameters
     ----------
     before, after
-        float, ``(band, row, col)``, reflectance or brightness 0–1 over the patch's window and at least `ring_px` around.
+        float32, ``(band, row, col)``, reflectance or brightness 0–1 over the patch's window and at least `ring_px` around.
     valid
         Bool, ``(row, col)``: usable in both dates.
     inside
@@ -55,6 +66,8 @@ def context_of(
         Band roles.
     ring_px
         Width of the ring, in pixels.
+    dark
+        Dark level by role of each date, taken off before anything is judged; 0 where it is absent.
 
     Raises
     ------
@@ -65,44 +78,58 @@ def context_of(
         raise ValueError(
             f"shapes {before.shape}, {after.shape}, {valid.shape} and {inside.shape} do not belong together"
         )
+    ring = np.empty(inside.shape, bool)
+    mark_ring(inside, valid, ring_px, ring)
     core = inside & valid
-    ring = ndimage.binary_dilation(inside, iterations=ring_px) & ~inside & valid
+    levels = [np.array([level.get(role, 0.0) for role in roles], np.float32) for level in dark]
     return Context(
-        _shares(before[:, core], roles),
-        _shares(after[:, core], roles),
-        _shares(before[:, ring], roles).get("water"),
-        _shares(after[:, ring], roles).get("water"),
+        cover_shares(before, core, roles, dark=levels[0]),
+        cover_shares(after, core, roles, dark=levels[1]),
+        cover_shares(before, ring, roles, dark=levels[0]).get("water"),
+        cover_shares(after, ring, roles, dark=levels[1]).get("water"),
         regularity(after, inside),
     )
 
 
-def covers(values: Array, roles: Sequence[str]) -> dict[str, Array]:
-    """Return which pixels are ``water``, ``vegetation`` and ``bright``: bool, one per pixel each, as far as bands tell.
+def cover_shares(values: Array, where: Array, roles: Sequence[str], *, dark: Array) -> dict[str, float]:
+    """Return the shares 0–1 of pixels that are ``water``, ``vegetation`` and ``bright``, 3 decimals, as far as bands tell.
 
     Parameters
     ----------
     values
-        float, ``(band, …)``, reflectance 0–1.
+        float32, ``(band, row, col)``, reflectance 0–1.
+    where
+        Bool, ``(row, col)``: the pixels; without any, nothing is told.
     roles
         Band roles.
+    dark
+        float32, ``(band,)``, taken off the values.
     """
-    band = dict(zip(roles, values, strict=True))
-    found: dict[str, Array] = {}
-    visible = [band[role] for role in ("green", "red", "blue") if role in band]
-    infrared = [band[role] for role in ("nir", "swir1", "swir2") if role in band]
-    if visible and infrared:
-        found["water"] = visible[0] > np.max(infrared, axis=0)
-    if {"red", "nir"} <= band.keys():
-        found["vegetation"] = band["nir"] - band["red"] > _VEGETATED * (band["nir"] + band["red"])
-    if visible:
-        found["bright"] = np.mean(visible, axis=0) > _BRIGHT
-    return found
-
-
-def _shares(values: Array, roles: Sequence[str]) -> dict[str, float]:
-    if values.shape[1] == 0:
-        return {}
-    return {name: round(float(cover.mean()), 3) for name, cover in covers(values, roles).items()}
+    number = {role: i for i, role in enumerate(roles)}
+    visible = [number[role] for role in ("green", "red", "blue") if role in number]
+    infrared = [number[role] for role in ("nir", "swir1", "swir2") if role in number]
+    counts = np.empty(4, np.int64)
+    count_covers(
+        values,
+        where,
+        dark,
+        np.array(visible, np.int64),
+        np.array(infrared, np.int64),
+        number.get("red", -1),
+        number.get("nir", -1),
+        np.float32(_VEGETATED),
+        np.float32(_BRIGHT),
+        counts,
+    )
+    told = {
+        "water": bool(visible and infrared),
+        "vegetation": {"red", "nir"} <= number.keys(),
+        "bright": bool(visible),
+    }
+    *found, pixels = counts.tolist()
+    return {
+        name: round(n / pixels, 3) for (name, known), n in zip(told.items(), found, strict=True) if known and pixels
+    }
 
 
 def regularity(values: Array, inside: Array) -> float:
@@ -125,22 +152,13 @@ def regularity(values: Array, inside: Array) -> float:
     rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if len(rows) < _MIN_SIDE_PX or len(cols) < _MIN_SIDE_PX:
         return 0.0
-    part = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    within = inside[part].astype(np.float64)
-    grey = values.mean(axis=0, dtype=np.float64)[part]
-    smooth = ndimage.gaussian_filter(grey * within, 4.0) / np.maximum(ndimage.gaussian_filter(within, 4.0), 1e-6)
-    detail = (grey - smooth) * within
-    peaks = []
-    for profile in (detail.sum(axis=0), detail.sum(axis=1), *_diagonals(detail)):
-        peaks.append(_second_peak(profile))
-    return round(max(peaks), 2)
-
-
-def _diagonals(detail: Array) -> tuple[Array, Array]:
-    row, col = np.indices(detail.shape)
-    down = np.bincount((row + col).ravel(), weights=detail.ravel())
-    up = np.bincount((row - col + detail.shape[1] - 1).ravel(), weights=detail.ravel())
-    return down, up
+    row, col = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+    part = inside[row, col]
+    height, width = part.shape
+    profiles = np.zeros((4, height + width))
+    detail_profiles(values[:, row, col], part, _SMOOTHING, profiles)
+    lengths = (width, height, height + width - 1, height + width - 1)
+    return round(max(_second_peak(profile[:n]) for profile, n in zip(profiles, lengths, strict=True)), 2)
 
 
 def _second_peak(profile: Array) -> float:

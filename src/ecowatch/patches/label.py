@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class PixelPatch:
         """Number of flagged pixels."""
         return int((self.runs[:, 2] - self.runs[:, 1]).sum())
 
-    @property
+    @cached_property
     def window(self) -> Window:
         """The smallest window that holds it."""
         return Window(

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 from shapely.geometry import LineString, MultiLineString
 
 from ..grid import Grid
-from ._kernels import walk_farthest
+from ._shape_kernels import squared_depth, thin, walk_farthest, walk_from
 from .label import PixelPatch
 
 Array = np.ndarray[Any, Any]
@@ -33,12 +30,11 @@ class Network(NamedTuple):
     even: bool
 
 
-def _skeleton(image: Array) -> Array:
-    # The package brings much along, and few patches are thin: it is fetched when the first one is met.
-    from skimage.morphology import skeletonize  # noqa: PLC0415
-
-    skeleton: Array = skeletonize(image.astype(bool))
-    return skeleton
+def _skeleton(patch: PixelPatch) -> Array:
+    """The patch thinned to lines of one pixel: uint8, an empty border of one pixel around it."""
+    image = patch.image(border_px=1)
+    thin(image)
+    return image
 
 
 def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
@@ -46,10 +42,10 @@ def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
 
     Source
     ------
-    Zhang & Suen (1984), thinning; longest path by two breadth-first walks (exact on a tree).
+    Guo & Hall (1989), thinning; longest path by two breadth-first walks (exact on a tree).
     """
-    skeleton = _skeleton(patch.image(border_px=1))
-    path = _longest_path(skeleton.astype(np.uint8))
+    skeleton = _skeleton(patch)
+    path = _longest_path(skeleton)
     return None if path is None else _line(path, skeleton.shape[1], patch, grid)
 
 
@@ -61,14 +57,15 @@ def centre_network(patch: PixelPatch, grid: Grid) -> Network | None:
 
     Source
     ------
-    Zhang & Suen (1984), thinning; widths by the distance transform. The pruning is ours.
+    Guo & Hall (1989), thinning; widths by the distance transform. The pruning is ours.
     """
-    image = patch.image(border_px=1).astype(bool)
-    skeleton = _skeleton(image)
-    path = _longest_path(skeleton.astype(np.uint8))
+    skeleton = _skeleton(patch)
+    path = _longest_path(skeleton)
     if path is None:
         return None
-    depth = ndimage.distance_transform_edt(image).ravel()
+    squared = np.empty(skeleton.shape, np.int32)
+    squared_depth(patch.image(border_px=1).view(bool), squared)
+    depth = np.sqrt(squared).ravel()
     # Branches cost a walk each; a heap, whose width changes along its longest path, is spared them.
     paths = [path, *_branches(skeleton, path, depth)] if _even(depth[path]) else [path]
     lines = [_line(p, skeleton.shape[1], patch, grid) for p in paths]
@@ -81,47 +78,26 @@ def _even(depth: Array) -> bool:
 
 def _branches(skeleton: Array, path: Array, depth: Array) -> list[Array]:
     """Flat indices of each side branch, its foot on what was taken before included."""
-    cells = np.flatnonzero(skeleton)
-    if len(cells) > _MAX_NETWORK_PX:
+    count = int(np.count_nonzero(skeleton))
+    if count > _MAX_NETWORK_PX:
         return []
-    graph = _neighbours(skeleton, cells)
-    number = np.full(skeleton.size, -1, np.int64)
-    number[cells] = np.arange(len(cells))
-    taken = np.zeros(len(cells), bool)
-    taken[number[path]] = True
+    taken = np.zeros(skeleton.size, np.uint8)
+    taken[path] = 1
+    steps, came = np.empty(skeleton.size, np.int32), np.empty(skeleton.size, np.int64)
+    queue = np.empty(count, np.int64)
     found: list[Array] = []
     for _ in range(_MAX_BRANCHES):
-        far, came, _sources = dijkstra(
-            graph, indices=np.flatnonzero(taken), unweighted=True, min_only=True, return_predecessors=True
-        )
-        far[~np.isfinite(far)] = 0
-        tip = int(far.argmax())
-        if far[tip] < 2:
+        tip = walk_from(skeleton, taken, steps, came, queue)
+        if steps[tip] < 2:
             break
         branch = [tip]
         while not taken[branch[-1]]:
             branch.append(int(came[branch[-1]]))
-        taken[branch] = True
+        taken[branch] = 1
         # Depth at the foot is half the width there.
-        if far[tip] > 2 * depth[cells[branch[-1]]] + 1:
-            found.append(cells[branch])
+        if steps[tip] > 2 * depth[branch[-1]] + 1:
+            found.append(np.array(branch, np.int64))
     return found
-
-
-def _neighbours(skeleton: Array, cells: Array) -> csr_array:
-    """Which skeleton cells touch, 8-connected, by their number among `cells`."""
-    number = np.full(skeleton.size, -1, np.int64)
-    number[cells] = np.arange(len(cells))
-    width = skeleton.shape[1]
-    pairs = []
-    for step in (1, width, width + 1, width - 1):
-        # The border of the image is empty, so no step leaves it.
-        near = number[np.minimum(cells + step, skeleton.size - 1)]
-        pairs.append(np.column_stack([np.arange(len(cells)), near])[near >= 0])
-    first, second = np.concatenate(pairs).T
-    ones = np.ones(2 * len(first), np.int8)
-    both = (np.concatenate([first, second]), np.concatenate([second, first]))
-    return csr_array((ones, both), shape=(len(cells), len(cells)))
 
 
 def _line(path: Array, width: int, patch: PixelPatch, grid: Grid) -> LineString:

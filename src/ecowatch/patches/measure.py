@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -12,11 +13,14 @@ from shapely.geometry import LineString, MultiLineString
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import Grid
+from ._shape_kernels import smallest_rectangles
 from .context import Context
 from .label import PixelPatch
 from .lines import centre_network
 
-__all__ = ["Evidence", "mean_spectrum", "shape_of", "straightness_of", "strength_of"]
+Array = np.ndarray[Any, Any]
+
+__all__ = ["Evidence", "Shape", "mean_spectrum", "shapes_of", "straightness_of", "strength_of"]
 
 # Thinning is worth its time only for patches that may be lines.
 _LINE_LIKE = 1.5
@@ -84,6 +88,35 @@ class Evidence:
         return max(self.length_m / self.width_m, 1.0) if self.width_m > 0 else 1.0
 
 
+class Shape(NamedTuple):
+    """Shape of a patch.
+
+    Parameters
+    ----------
+    length_m, width_m
+        Of a line-like patch its centre line and mean width, else the sides of its rectangle.
+    rectangularity
+        Share of the smallest rotated rectangle that the outline fills, 0–1.
+    straightness
+        As `straightness_of` gives it.
+    line
+        Centre line of a line-like patch in the CRS of the grid, with its side branches where the patch is of one width all
+        along; else None.
+    elongation
+        Long over short side of that rectangle.
+    fill
+        Share of it that the pixels fill, 0–1.
+    """
+
+    length_m: float
+    width_m: float
+    rectangularity: float
+    straightness: float
+    line: LineString | MultiLineString | None
+    elongation: float
+    fill: float
+
+
 def strength_of(patch: PixelPatch) -> float:
     """Return the mean of √score over the patch: deviations of the pair's own noise, 2 decimals."""
     return round(int(patch.sums[1]) / patch.pixels / 100, 2)
@@ -113,60 +146,79 @@ def mean_spectrum(
     }
 
 
-def shape_of(
-    patch: PixelPatch, outline: BaseGeometry, grid: Grid
-) -> tuple[float, float, float, LineString | MultiLineString | None]:
-    """Return length and width in metres, rectangularity, and the centre line of a line-like patch.
+def shapes_of(patches: Sequence[PixelPatch], outlines: Sequence[BaseGeometry] | Array, grid: Grid) -> list[Shape]:
+    """Measure the shapes of patches; many at a time cost little more than one.
 
     Parameters
     ----------
-    patch, outline
-        The pixels and their unsimplified outline in the CRS of `grid`.
+    patches, outlines
+        The pixels and their unsimplified outlines in the CRS of `grid`.
     grid
         The area's grid.
-
-    Returns
-    -------
-    tuple
-        ``(length_m, width_m, rectangularity, centre line or None)``; the line is in the CRS of `grid`, with its side
-        branches where the patch is of one width all along.
     """
     unit = grid.pixel_m / math.sqrt(grid.pixel_size[0] * grid.pixel_size[1])
-    rectangle = shapely.minimum_rotated_rectangle(outline)
-    rectangularity = outline.area / rectangle.area if rectangle.area > 0 else 1.0
-    corners = np.asarray(rectangle.exterior.coords)
-    sides = sorted(np.hypot(*np.diff(corners[:3], axis=0).T) * unit)
-    network = None
-    if (outline.length / 4) ** 2 / outline.area > _LINE_LIKE and math.prod(patch.window.shape) <= _MAX_SKELETON_PX:
-        network = centre_network(patch, grid)
-    if network is None:
-        return float(sides[1]), float(sides[0]), float(rectangularity), None
-    # Branches of a heap are its own lobes: they make no road of it.
-    line = network.lines if network.even and len(network.lines.geoms) > 1 else network.main
-    length = line.length * unit + grid.pixel_m
-    return length, outline.area * unit**2 / length, float(rectangularity), line
+    pixel_area = grid.pixel_size[0] * grid.pixel_size[1]
+    stack = np.array(outlines, object)
+    areas, lengths, straight = shapely.area(stack), shapely.length(stack), straightness_of(stack, grid)
+    shapes = []
+    for k, (patch, (long, short)) in enumerate(zip(patches, _rectangles(patches, grid).tolist(), strict=True)):
+        network = None
+        if (lengths[k] / 4) ** 2 / areas[k] > _LINE_LIKE and math.prod(patch.window.shape) <= _MAX_SKELETON_PX:
+            network = centre_network(patch, grid)
+        length_m, width_m, line = long * unit, short * unit, None
+        if network is not None:
+            # Branches of a heap are its own lobes: they make no road of it.
+            line = network.lines if network.even and len(network.lines.geoms) > 1 else network.main
+            length_m = line.length * unit + grid.pixel_m
+            width_m = float(areas[k]) * unit**2 / length_m
+        fill = min(patch.pixels * pixel_area / (long * short), 1.0)
+        shapes.append(
+            Shape(length_m, width_m, float(areas[k] / (long * short)), float(straight[k]), line, long / short, fill)
+        )
+    return shapes
 
 
-def straightness_of(outline: BaseGeometry, grid: Grid) -> float:
-    """Return the share of a patch's outline that lies on long straight edges, 0–1: made things have them, water has not.
+def _rectangles(patches: Sequence[PixelPatch], grid: Grid) -> Array:
+    """Long and short side of the smallest rectangle around each patch, in units of the CRS of `grid`: float64 ``(n, 2)``."""
+    runs = np.concatenate([np.empty((0, 3), np.int32), *(patch.runs for patch in patches)])
+    bounds = np.concatenate([[0], np.cumsum([len(patch.runs) for patch in patches])]).astype(np.int64)
+    sides = np.empty((len(patches), 2))
+    height, width = grid.pixel_size
+    smallest_rectangles(runs, bounds, width, height, sides)
+    return sides
+
+
+def straightness_of(outlines: Sequence[BaseGeometry] | Array, grid: Grid) -> Array:
+    """Return the share of each outline that lies on long straight edges: made things have them, water has not.
 
     An edge is long from a tenth of the outline and five pixels on; steps of a pixel and less are no bends.
 
     Parameters
     ----------
-    outline
-        Unsimplified outline in the CRS of `grid`.
+    outlines
+        Unsimplified outlines of patches in the CRS of `grid`; of several parts the largest counts.
     grid
         The area's grid.
+
+    Returns
+    -------
+    ndarray
+        float64 ``(n,)``, 0–1.
 
     Source
     ------
     Douglas & Peucker (1973), tolerance of one pixel; the length that counts is ours.
     """
     pixel = max(grid.pixel_size)
-    largest = max(shapely.get_parts(outline), key=lambda part: part.area)
-    ring = shapely.simplify(largest.exterior, 1.01 * pixel)
-    edges = np.hypot(*np.diff(np.asarray(ring.coords), axis=0).T)
-    total = float(edges.sum())
-    long = edges[(edges >= _LONG_EDGE_SHARE * total) & (edges >= _LONG_EDGE_PX * pixel)]
-    return float(long.sum()) / total if total > 0 else 0.0
+    parts, owner = shapely.get_parts(np.asarray(outlines, object), return_index=True)
+    # The largest part of each comes first, the first of equal ones.
+    order = np.lexsort((np.arange(len(parts)), -shapely.area(parts), owner))
+    largest = parts[order[np.flatnonzero(np.diff(owner[order], prepend=-1))]]
+    rings = shapely.simplify(shapely.get_exterior_ring(largest), 1.01 * pixel)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    within = ring[1:] == ring[:-1]
+    edges, ring = np.hypot(*np.diff(points, axis=0).T)[within], ring[1:][within]
+    totals = np.bincount(ring, weights=edges, minlength=len(rings))
+    long = (edges >= _LONG_EDGE_SHARE * totals[ring]) & (edges >= _LONG_EDGE_PX * pixel)
+    along = np.bincount(ring[long], weights=edges[long], minlength=len(rings))
+    return np.divide(along, totals, out=np.zeros(len(rings)), where=totals > 0)

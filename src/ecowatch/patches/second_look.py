@@ -5,25 +5,43 @@ Every fact is a number (None where the image cannot tell); `suppress` decides on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from ..codes import State
 from ..prepare import ndvi
+from ._look_kernels import band_medians, change_left, mark_alike, rim_step, squared_gap, within_patch
+from ._shape_kernels import squared_depth
 from .candidate import Candidate, Look
 
 Array = np.ndarray[Any, Any]
 Spectrum = dict[str, float]
 
-# Ground nearer to the patch than this shares its mixed pixels.
-_APART_PX = 2.0
+# Ground nearer to the patch than this, squared, shares its mixed pixels.
+_APART_PX2 = 4
 _MIN_TEXTURE_PX = 16
+_SMOOTH = 1e-4
 _MIN_GROUND_PX = 20
 _DIRECTIONS = tuple((np.sin(a), np.cos(a)) for a in np.arange(8) * np.pi / 4)
+
+
+class _Within(NamedTuple):
+    """What the pixels of a patch show: mean spectra, shares at the top, spreads of brightness and of its change."""
+
+    before: Spectrum
+    after: Spectrum
+    saturated_before: float
+    saturated_after: float
+    spread_before: float
+    spread_after: float
+    together: float
+    change: float
+    change_spread: float
 
 
 class Facts:
@@ -53,33 +71,49 @@ class Facts:
         self._slack_px, self._alike_limit, self._gap_px, self._top = slack_px, alike, gap_px, saturated
         self._usable = _usable(candidate)
         self._core = candidate.inside & self._usable
-        if not self._core.any():
+        self._core_px = int(np.count_nonzero(self._core))
+        if not self._core_px:
             raise ValueError("no pixel of the candidate is usable in both dates")
 
     @cached_property
-    def _outside_px(self) -> Array:
-        distance: Array = ndimage.distance_transform_edt(~self._c.inside)
-        return distance
+    def _gap(self) -> Array:
+        gap = np.empty(self._c.inside.shape, np.uint8)
+        squared_gap(self._c.inside, gap)
+        return gap
 
     @cached_property
     def _ground(self) -> Array:
-        ground: Array = self._usable & (self._outside_px > _APART_PX)
+        ground: Array = self._usable & (self._gap > _APART_PX2)
         return ground
 
     @cached_property
-    def _within(self) -> tuple[Array, Array]:
-        """Pixels of the patch that both dates show: ``(band, n)`` of the before and of the after date."""
-        return self._c.before.values[:, self._core], self._c.after.values[:, self._core]
+    def _ground_px(self) -> int:
+        return int(np.count_nonzero(self._ground))
 
     @cached_property
+    def _levels(self) -> Array:
+        """What the ground around did, by band: float64; 0 where there is too little of it."""
+        levels = np.zeros(len(self._c.roles))
+        if self._ground_px >= _MIN_GROUND_PX:
+            band_medians(self._c.after.values - self._c.before.values, self._ground, levels)
+        return levels
+
+    @cached_property
+    def _within(self) -> _Within:
+        """What the pixels of the patch show that both dates show."""
+        means, told = np.empty((2, len(self._c.roles))), np.empty(7)
+        within_patch(self._c.before.values, self._c.after.values, self._core, np.float32(self._top), means, told)
+        return _Within(_spectrum(self._c.roles, means[0]), _spectrum(self._c.roles, means[1]), *told.tolist())
+
+    @property
     def before(self) -> Spectrum:
         """Mean spectrum of the patch on the before date, by role."""
-        return _means(self._c.roles, self._within[0])
+        return self._within.before
 
-    @cached_property
+    @property
     def after(self) -> Spectrum:
         """Mean spectrum of the patch on the after date, by role."""
-        return _means(self._c.roles, self._within[1])
+        return self._within.after
 
     @cached_property
     def earlier(self) -> tuple[Spectrum, ...]:
@@ -92,55 +126,70 @@ class Facts:
         return _spectra(self._c, self._c.later)
 
     @cached_property
-    def _like(self) -> Array:
-        near = np.abs(self._c.before.values - _column(self.before, self._c.roles)).max(axis=0) <= self._alike_limit
-        like: Array = self._ground & near
-        return like
+    def _alike(self) -> tuple[int, Spectrum, Spectrum]:
+        like = np.empty(self._core.shape, bool)
+        spectrum = np.array(list(self.before.values()))
+        count = mark_alike(self._c.before.values, self._ground, spectrum, self._alike_limit, like)
+        if count < _MIN_GROUND_PX:
+            return count, {}, {}
+        middle = np.empty((2, len(spectrum)))
+        for look, medians in zip((self._c.before, self._c.after), middle, strict=True):
+            band_medians(look.values, like, medians)
+        return count, _spectrum(self._c.roles, middle[0]), _spectrum(self._c.roles, middle[1])
 
-    @cached_property
+    @property
     def alike_px(self) -> int:
         """Pixels of the ground around that looked like the patch before."""
-        return int(self._like.sum())
+        return self._alike[0]
 
-    @cached_property
+    @property
     def alike_before(self) -> Spectrum:
         """Median spectrum of that ground on the before date; empty where there is too little of it."""
-        return _middle(self._c, self._c.before, self._like) if self.alike_px >= _MIN_GROUND_PX else {}
+        return self._alike[1]
 
-    @cached_property
+    @property
     def alike_after(self) -> Spectrum:
         """Median spectrum of that ground on the after date; empty where there is too little of it."""
-        return _middle(self._c, self._c.after, self._like) if self.alike_px >= _MIN_GROUND_PX else {}
-
-    @cached_property
-    def _texture(self) -> tuple[float | None, float | None]:
-        return _texture(*self._within)
+        return self._alike[2]
 
     @property
     def texture_kept(self) -> float | None:
-        """Correlation of the brightness detail of both dates inside, −1…1."""
-        return self._texture[0]
+        """Correlation of the brightness detail of both dates inside, −1…1; None of too few pixels or too smooth ones."""
+        own = self._within
+        if self._core_px < _MIN_TEXTURE_PX or min(own.spread_before, own.spread_after) < _SMOOTH:
+            return None
+        return own.together / (own.spread_before * own.spread_after)
 
     @property
     def texture_gain(self) -> float | None:
-        """Spread of brightness inside after over before, each without the noise of its smallest detail."""
-        return self._texture[1]
+        """Spread of brightness inside after over before; None of too few pixels."""
+        if self._core_px < _MIN_TEXTURE_PX:
+            return None
+        return self._within.spread_after / max(self._within.spread_before, _SMOOTH)
 
-    @cached_property
+    @property
     def offset_noise(self) -> float:
         """Spread of the change inside over its size: 0 is one constant offset."""
-        return _offset_noise(*self._within)
+        return self._within.change_spread / max(abs(self._within.change), 1e-6)
 
     @cached_property
     def sharpness(self) -> float | None:
         """Step of the change at the rim over its full height: about 0.6 for an object, near 0 for what fades out."""
-        delta = _levelled_change(self._c, self._ground)
-        return _sharpness(delta, self._core, self._ground, self._outside_px, self._usable)
+        if self._ground_px < _MIN_GROUND_PX:
+            return None
+        depth = np.empty(self._core.shape, np.int32)
+        squared_depth(self._core, depth)
+        before, after = self._c.before.values, self._c.after.values
+        step = rim_step(before, after, self._core, self._ground, self._usable, self._gap, depth, self._levels)
+        return None if np.isnan(step) else step
 
     @cached_property
     def width_px(self) -> float:
         """Greatest width."""
-        return 2 * float(ndimage.distance_transform_edt(np.pad(self._c.inside, 1)).max()) - 1
+        inside = np.pad(self._c.inside, 1)
+        depth = np.empty(inside.shape, np.int32)
+        squared_depth(inside, depth)
+        return 2 * math.sqrt(depth.max()) - 1
 
     @cached_property
     def _line(self) -> tuple[float, float, float]:
@@ -164,7 +213,10 @@ class Facts:
     @cached_property
     def explained(self) -> float | None:
         """Part of the change that a displacement of at most the residual explains, 0–1; None for wider patches."""
-        return _explained(self._c, self._core, self._ground, self._slack_px, self.width_px)
+        # A displacement explains an edge of its own width only; trying it on any other patch costs time for nothing.
+        if self._c.shift_px is None or self.width_px > 2 * (self._c.shift_px + self._slack_px) + 1:
+            return None
+        return _explained(self._c, self._core, self._ground, self._c.shift_px + self._slack_px)
 
     @cached_property
     def masked_before(self) -> float:
@@ -181,19 +233,19 @@ class Facts:
         """Share of the patch near a pixel for which one date has no data."""
         return _along_gap(self._c, self._gap_px)
 
-    @cached_property
+    @property
     def saturated_before(self) -> float:
         """Share of the patch with at least two bands (or the only one) at the top on the before date."""
-        return _saturated(self._within[0], self._top)
+        return self._within.saturated_before
 
-    @cached_property
+    @property
     def saturated_after(self) -> float:
         """Share of the patch with at least two bands (or the only one) at the top on the after date."""
-        return _saturated(self._within[1], self._top)
+        return self._within.saturated_after
 
     @cached_property
     def _rim(self) -> tuple[float, float]:
-        rim = self._usable & ~self._c.inside & (self._outside_px <= _APART_PX)
+        rim = self._usable & ~self._c.inside & (self._gap <= _APART_PX2)
         return _rim(self._c, rim, self._ground)
 
     @property
@@ -232,64 +284,18 @@ def _seen(look: Look) -> Array:
     return seen
 
 
-def _means(roles: Sequence[str], values: Array) -> Spectrum:
-    means = values.mean(axis=1, dtype=np.float64)
-    return {role: round(float(value), 4) for role, value in zip(roles, means, strict=True)}
-
-
-def _middle(c: Candidate, look: Look, where: Array) -> Spectrum:
-    if not where.any():
-        return {}
-    values = np.median(look.values[:, where], axis=1)
-    return {role: round(float(value), 4) for role, value in zip(c.roles, values, strict=True)}
+def _spectrum(roles: Sequence[str], values: Array) -> Spectrum:
+    return {role: round(value, 4) for role, value in zip(roles, values.tolist(), strict=True)}
 
 
 def _spectra(c: Candidate, looks: Sequence[Look]) -> tuple[Spectrum, ...]:
     parts = ((look, c.inside & _seen(look)) for look in looks)
     least = max(1, 0.5 * c.inside.sum())
-    return tuple(_means(c.roles, look.values[:, where]) for look, where in parts if where.sum() >= least)
-
-
-def _column(spectrum: Spectrum, roles: Sequence[str]) -> Array:
-    return np.array([spectrum[role] for role in roles])[:, None, None]
-
-
-def _levelled_change(c: Candidate, ground: Array) -> Array:
-    """After minus before, without what the ground around did: float64, ``(band, row, col)``."""
-    delta = c.after.values.astype(np.float64) - c.before.values
-    level = np.median(delta[:, ground], axis=1) if ground.sum() >= _MIN_GROUND_PX else np.zeros(len(delta))
-    result: Array = delta - level[:, None, None]
-    return result
-
-
-def _texture(before: Array, after: Array) -> tuple[float | None, float | None]:
-    if before.shape[1] < _MIN_TEXTURE_PX:
-        return None, None
-    first, second = (values.mean(axis=0, dtype=np.float64) for values in (before, after))
-    spread = float(first.std()), float(second.std())
-    if min(spread) < 1e-4:
-        return None, spread[1] / max(spread[0], 1e-4)
-    kept = float(np.mean((first - first.mean()) * (second - second.mean())) / (spread[0] * spread[1]))
-    return kept, spread[1] / spread[0]
-
-
-def _offset_noise(before: Array, after: Array) -> float:
-    delta = (after - before).mean(axis=0, dtype=np.float64)
-    return float(delta.std() / max(abs(delta.mean()), 1e-6))
-
-
-def _sharpness(delta: Array, core: Array, ground: Array, outside_px: Array, usable: Array) -> float | None:
-    depth = ndimage.distance_transform_edt(core)
-    middle = depth >= 3
-    if middle.sum() < 4 or ground.sum() < _MIN_GROUND_PX:
-        return None
-    main = delta[:, middle].mean(axis=1)
-    along = np.tensordot(main / max(float(np.linalg.norm(main)), 1e-9), delta, axes=1)
-    rim, beyond = core & (depth < 1.5), usable & (outside_px > 0) & (outside_px < 1.5)
-    if not rim.any() or not beyond.any():
-        return None
-    height = float(np.median(along[middle])) - float(np.median(along[ground]))
-    return float(np.median(along[rim]) - np.median(along[beyond])) / height if height > 1e-6 else None
+    return tuple(
+        _spectrum(c.roles, look.values[:, where].mean(axis=1, dtype=np.float64))
+        for look, where in parts
+        if where.sum() >= least
+    )
 
 
 def _line(inside: Array) -> tuple[float, float, float]:
@@ -304,27 +310,24 @@ def _line(inside: Array) -> tuple[float, float, float]:
     return float(np.ptp(along)) + 1, float(np.sqrt(np.mean(across**2))), float(off)
 
 
-def _explained(c: Candidate, core: Array, ground: Array, slack_px: float, width_px: float) -> float | None:
-    """Part of the change that the best displacement of the before date within the residual takes away.
+def _explained(c: Candidate, core: Array, ground: Array, reach_px: float) -> float | None:
+    """Part of the change that the best displacement of the before date within the reach takes away.
 
     Source: Thonfeld et al. (2016), robust change vector analysis, here over one patch and below the pixel.
     """
-    # A displacement explains an edge of its own width only; trying it on any other patch costs time for nothing.
-    if c.shift_px is None or width_px > 2 * (c.shift_px + slack_px) + 1:
-        return None
-    reach = c.shift_px + slack_px
-    still = float(np.sum(_levelled_change(c, ground)[:, core] ** 2))
+    scratch = np.empty(core.size)
+
+    def left(row_px: float, col_px: float) -> float:
+        rest: float = change_left(
+            c.before.values, c.after.values, core, ground, _MIN_GROUND_PX, row_px, col_px, scratch
+        )
+        return rest
+
+    still = left(0.0, 0.0)
     if still <= 0:
         return None
-    least = still
-    for row, col in _DIRECTIONS:
-        for length in (reach / 2, reach):
-            step = (0, row * length, col * length)
-            moved = ndimage.shift(c.before.values.astype(np.float64), step, order=1, mode="nearest")
-            rest = c.after.values - moved
-            rest -= np.median(rest[:, ground], axis=1)[:, None, None] if ground.sum() >= _MIN_GROUND_PX else 0
-            least = min(least, float(np.sum(rest[:, core] ** 2)))
-    return 1 - least / still
+    moved = (left(row * px, col * px) for row, col in _DIRECTIONS for px in (reach_px / 2, reach_px))
+    return 1 - min(still, *moved) / still
 
 
 def _along_gap(c: Candidate, gap_px: int) -> float:
@@ -333,11 +336,6 @@ def _along_gap(c: Candidate, gap_px: int) -> float:
         return 0.0
     near = ndimage.maximum_filter(gap.astype(np.uint8), size=2 * gap_px + 1, mode="constant") > 0
     return float(near[c.inside].mean())
-
-
-def _saturated(values: Array, top: float) -> float:
-    bands = (values >= top).sum(axis=0)
-    return float((bands >= min(2, values.shape[0])).mean())
 
 
 def _rim(c: Candidate, rim: Array, ground: Array) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Arrays to arrays: which pixels are usable, the shift between the dates, features, spectral indices."""
 
 from .align import WindowShift, shifted, support_px, window_shift
-from .features import DECIBEL_SCALE, FEATURE_SCALE, NO_DECIBEL, decibel_features, texture_features
+from .features import DECIBEL_SCALE, FEATURE_SCALE, NO_DECIBEL, decibel_features, physical_values, texture_features
 from .field import (
     PlacedShift,
     ShiftField,
@@ -36,6 +36,7 @@ __all__ = [
     "ndvi",
     "nearest_by_field",
     "pair_state",
+    "physical_values",
     "qa_pixel_state",
     "scl_state",
     "shifted",

@@ -52,6 +52,25 @@ def trim_edges(state: Array, radius: int, rows: Array, out: Array) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
+def to_physical(
+    numbers: Array, fill: float, has_fill: bool, scale: Array, offset: Array, out: Array, valid: Array
+) -> None:
+    """Fill `out` (float32) with numbers × scale + offset by band; `valid` (bool) becomes False where any band is `fill`."""
+    for b in range(numbers.shape[0]):
+        own_scale, own_offset = scale[b], offset[b]
+        for y in range(numbers.shape[1]):
+            line, to = numbers[b, y], out[b, y]
+            filled = 0
+            for x in range(line.shape[0]):
+                to[x] = np.float32(line[x]) * own_scale + own_offset
+                filled |= line[x] == fill
+            if has_fill and filled:
+                for x in range(line.shape[0]):
+                    if line[x] == fill:
+                        valid[y, x] = False
+
+
+@nb.njit(nogil=True, cache=True)
 def clear_fill(values: Array, fill: float, out: Array) -> None:
     """Set `out` (uint8) to 0 where any band of `values` (band, row, col) equals `fill`; other pixels stay."""
     bands, height, width = values.shape

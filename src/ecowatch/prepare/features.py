@@ -1,10 +1,12 @@
-"""Features of RGB images whose colour alone says little: smoothed colour and texture, in integers."""
+"""Numbers of files as detection needs them: physical units, decibels, smoothed colour and texture in integers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+from ._kernels import to_physical
 
 Array = np.ndarray[Any, Any]
 
@@ -91,3 +93,29 @@ def _box_sum(image: Array, side: int) -> Array:
     both = np.pad(np.cumsum(rows, axis=1), ((0, 0), (1, 0)))
     result: Array = both[:, side:] - both[:, :-side]
     return result
+
+
+def physical_values(
+    numbers: Array, valid: Array, *, scale: Array, offset: Array, fill: float | None
+) -> tuple[Array, Array]:
+    """Return a file's own numbers in physical units, and which pixels are valid.
+
+    Parameters
+    ----------
+    numbers
+        Integers, ``(band, row, col)``.
+    valid
+        Bool, ``(row, col)``: pixels that are valid but for the fill.
+    scale, offset
+        float32, ``(band,)``: value = number × scale + offset.
+    fill
+        A pixel of which any band is this holds no data; None where there is no such number.
+
+    Returns
+    -------
+    tuple
+        Values, float32 ``(band, row, col)``, any number where not valid; and bool ``(row, col)``.
+    """
+    values, known = np.empty(numbers.shape, np.float32), valid.copy()
+    to_physical(numbers, 0.0 if fill is None else float(fill), fill is not None, scale, offset, values, known)
+    return values, known

@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from ..patches import PixelPatch, outlines_of, shape_of, simplified, straightness_of
+from ..patches import PixelPatch, outlines_of, shapes_of, simplified
 from .pair import Comparison
 
 
@@ -21,12 +21,8 @@ class Form:
     ----------
     outline
         Polygon or MultiPolygon, smoothed as the pipeline says.
-    length_m, width_m, rectangularity
-        As `shape_of` gives them.
-    straightness
-        As `straightness_of` gives it.
-    line
-        Centre line of a line-like patch, else None.
+    length_m, width_m, rectangularity, straightness, line, elongation, fill
+        As `Shape` tells them.
     """
 
     outline: BaseGeometry
@@ -35,6 +31,8 @@ class Form:
     rectangularity: float
     straightness: float
     line: BaseGeometry | None
+    elongation: float
+    fill: float
 
     def plain(self) -> dict[str, Any]:
         """Return the form as JSON values; `form_from` gives back an equal one."""
@@ -66,8 +64,5 @@ def forms_of(comparison: Comparison, patches: Sequence[PixelPatch]) -> list[Form
     outlines = outlines_of(patches, grid, max_hole_m2=rules.max_hole_m2)
     # Two patches never share an edge, or they would be one: whoever is smoothed beside a patch changes nothing.
     smooth = simplified(list(outlines), tolerance=rules.simplify_px * max(grid.pixel_size))
-    forms = []
-    for patch, outline, simple in zip(patches, outlines, smooth, strict=True):
-        length_m, width_m, rectangularity, line = shape_of(patch, outline, grid)
-        forms.append(Form(simple, length_m, width_m, rectangularity, straightness_of(outline, grid), line))
-    return forms
+    shapes = shapes_of(patches, outlines, grid)
+    return [Form(outline, *shape) for outline, shape in zip(smooth, shapes, strict=True)]

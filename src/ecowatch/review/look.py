@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
 
 import numpy as np
-import shapely
 
 from ..codes import PseudoChange, Stage, State
 from ..detect import Earlier, TimeFacts, TimeNumbers, time_of_patch
@@ -114,8 +113,7 @@ def look_through(reader: GridReader, comparison: Comparison, fit: Fit, patches: 
     if is_radar(comparison):
         looks = [_looked_by_radar(reader, comparison, fit, patch) for patch in patches]
     else:
-        boxes = _boxes(patches)
-        looks = [_looked(reader, comparison, fit, patch, box) for patch, box in zip(patches, boxes, strict=True)]
+        looks = [_looked(reader, comparison, fit, patch, form) for patch, form in zip(patches, forms, strict=True)]
     return [replace(look, form=form) for look, form in zip(looks, forms, strict=True)]
 
 
@@ -154,9 +152,7 @@ def _looked_by_radar(reader: GridReader, comparison: Comparison, fit: Fit, patch
     return Looked(verdict.reason, verdict.stage, verdict.facts, Context())
 
 
-def _looked(
-    reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch, box: tuple[float, float]
-) -> Looked:
+def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch, form: Form) -> Looked:
     window = look_window(patch)
     inside = _inside(patch, window)
     pair = read_pair(reader, comparison, window, shift=fit.applied, inside=None, features=False)
@@ -171,7 +167,6 @@ def _looked(
     earlier = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.earlier]
     others = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.others]
     time = _time(comparison, fit, block.before, block.after, block.valid & own, inside, earlier, others)
-    elongation, rectangularity = box
     candidate = Candidate(
         roles=comparison.roles,
         inside=inside,
@@ -180,23 +175,24 @@ def _looked(
         after=looks[1],
         earlier=tuple(look for look in earlier if look is not None),
         later=tuple(look for look in others if look is not None),
-        rectangularity=rectangularity,
-        elongation=elongation,
+        rectangularity=form.fill,
+        elongation=form.elongation,
         shift_px=fit.shift_px,
         sun_apart_deg=comparison.sun_apart_deg,
         time=time,
         calibrated=is_calibrated(comparison),
     )
     verdict = judge(candidate, comparison.pipeline.suppress)
-    dark = (_column(fit.dark_before, comparison.roles), _column(fit.dark_after, comparison.roles))
     context = context_of(
-        block.before - dark[0], block.after - dark[1], block.valid, inside, comparison.roles, ring_px=_RING_PX
+        block.before,
+        block.after,
+        block.valid,
+        inside,
+        comparison.roles,
+        ring_px=_RING_PX,
+        dark=(fit.dark_before, fit.dark_after),
     )
     return Looked(verdict.reason, verdict.stage, verdict.facts, context)
-
-
-def _column(levels: Mapping[str, float], roles: Sequence[str]) -> Array:
-    return np.array([levels.get(role, 0.0) for role in roles], np.float32)[:, None, None]
 
 
 def look_window(patch: PixelPatch) -> Window:
@@ -298,21 +294,3 @@ def _time(
 def _same_season(day: date, other: date, within_days: int) -> bool:
     gap = abs(day.timetuple().tm_yday - other.timetuple().tm_yday)
     return min(gap, 365 - gap) <= within_days
-
-
-def _boxes(patches: Sequence[PixelPatch]) -> list[tuple[float, float]]:
-    """Elongation and rectangularity of each patch by the smallest rotated rectangle over its pixels."""
-    corners = [
-        np.concatenate(
-            [np.column_stack([end, row]) for row in (p.runs[:, 0], p.runs[:, 0] + 1) for end in p.runs[:, 1:3].T]
-        )
-        for p in patches
-    ]
-    owners = np.repeat(np.arange(len(patches)), [len(c) for c in corners])
-    points = shapely.multipoints(np.concatenate([np.empty((0, 2)), *corners]), indices=owners)
-    found = []
-    for patch, rectangle in zip(patches, shapely.minimum_rotated_rectangle(points), strict=True):
-        sides = np.hypot(*np.diff(shapely.get_coordinates(rectangle)[:3], axis=0).T)
-        short, long = sorted(sides.tolist())
-        found.append((long / max(short, 1e-9), min(patch.pixels / max(short * long, 1e-9), 1.0)))
-    return found

@@ -23,6 +23,7 @@ from ..prepare import (
     edges_off,
     fill_state,
     pair_state,
+    physical_values,
     qa_pixel_state,
     scl_state,
     texture_features,
@@ -257,11 +258,10 @@ def physical_block(comparison: Comparison, pair: PairPixels, *, features: bool =
     dates = []
     groups = comparison.before, comparison.after
     for values, fill, group in zip((pair.before, pair.after), pair.fills, groups, strict=True):
-        if fill is not None:
-            valid &= (values != fill).all(axis=0)
         radiometry = feature_radiometry(comparison, group)[1] if features else group.radiometry(comparison.roles)
-        scale, offset = np.array(radiometry, np.float32).T
-        dates.append(values.astype(np.float32) * scale[:, None, None] + offset[:, None, None])
+        scale, offset = np.ascontiguousarray(np.array(radiometry, np.float32).T)
+        physical, valid = physical_values(values, valid, scale=scale, offset=offset, fill=fill)
+        dates.append(physical)
     return PairBlock(dates[0], dates[1], valid)
 
 
