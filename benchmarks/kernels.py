@@ -16,12 +16,16 @@ import shapely
 from affine import Affine
 from rasterio import features
 from scipy import ndimage
+from scipy.ndimage import distance_transform_edt
+from skimage import morphology
 
 from ecowatch.codes import State
 from ecowatch.detect import block_runs, detect_block, fit_ir_mad, sample_score
-from ecowatch.detect._kernels import score_block
+from ecowatch.detect._kernels import flag_turns, score_block
 from ecowatch.grid import Grid
 from ecowatch.patches import connected, grouped, outlines_of_groups
+from ecowatch.patches._look_kernels import within_patch
+from ecowatch.patches._shape_kernels import squared_depth, thin
 from ecowatch.prepare import edges_off, shifted
 from turns import in_turn, keep, median, ratio, table
 
@@ -81,6 +85,55 @@ def label_forms() -> tuple[Callable[[], object], Callable[[], object]]:
     first, last = np.argwhere(edges == 1), np.argwhere(edges == -1)
     runs = np.column_stack([first, last[:, 1]]).astype(np.int32)
     return lambda: connected(runs), lambda: ndimage.label(image, np.ones((3, 3)))
+
+
+def depth_forms() -> tuple[Form, Form]:
+    """Depth inside a patch, and SciPy's distance transform."""
+    inside = patch_image()
+    return lambda: squared_depth(inside, np.empty(inside.shape, np.int32)), lambda: distance_transform_edt(inside)
+
+
+def thin_forms() -> tuple[Form, Form]:
+    """Thinning, and scikit-image's by the same rule."""
+    inside = patch_image()
+    return lambda: thin(inside.astype(np.uint8)), lambda: morphology.thin(inside)
+
+
+def patch_image() -> np.ndarray:
+    """A ragged patch over a fifth of the window, an empty border around it."""
+    image = ndimage.gaussian_filter(RNG.standard_normal((SIDE, SIDE)), 8) > 0.03
+    image[[0, -1]] = image[:, [0, -1]] = False
+    labels, _ = ndimage.label(image)
+    return labels == np.bincount(labels.ravel())[1:].argmax() + 1
+
+
+def facts_forms() -> tuple[Form, Form]:
+    """What the second look measures inside a patch, and the same in NumPy."""
+    before, after = (values.astype(np.float32) * np.float32(1e-4) for values in pair())
+    core, means, told = patch_image(), np.empty((2, BANDS)), np.empty(7)
+
+    def plain() -> object:
+        first, second = before[:, core], after[:, core]
+        grey = first.mean(axis=0, dtype=np.float64), second.mean(axis=0, dtype=np.float64)
+        change = (second - first).mean(axis=0, dtype=np.float64)
+        at_top = [((values >= 0.99).sum(axis=0) >= 2).mean() for values in (first, second)]
+        together = np.mean((grey[0] - grey[0].mean()) * (grey[1] - grey[1].mean()))
+        return first.mean(axis=1), second.mean(axis=1), at_top, grey[0].std(), grey[1].std(), together, change.std()
+
+    return lambda: within_patch(before, after, core, np.float32(0.99), means, told), plain
+
+
+def water_forms() -> tuple[Form, Form]:
+    """Land that became water and water that became land, and the same in NumPy."""
+    before, after = pair()
+    bands, wet, dry = np.array([3, 4, 5]), np.full((2, 3), 1000), np.full((2, 3), 2000)
+    state = np.ones((SIDE, SIDE), np.uint8)
+
+    def plain() -> object:
+        sides = [((date[bands] < 1000).all(axis=0), (date[bands] > 2000).all(axis=0)) for date in (before, after)]
+        return ((sides[0][0] & sides[1][1]) | (sides[0][1] & sides[1][0])) & ((state == 1) | (state == 4))
+
+    return lambda: flag_turns(before, after, bands, wet, dry, state.copy()), plain
 
 
 def scoring() -> Form:
@@ -156,6 +209,10 @@ def main() -> None:
         "edges off": edge_forms(),
         "cubic shift": shift_forms(),
         "connected runs": label_forms(),
+        "water turns": water_forms(),
+        "depth of a patch": depth_forms(),
+        "thinning": thin_forms(),
+        "facts within a patch": facts_forms(),
     }
     rows: list[list[str | float]] = [[name, *compared(forms, ROUNDS)] for name, forms in cases.items()]
     title = f"Kernels beside their plain forms, scipy {scipy.__version__}; medians of {ROUNDS}, ms a block of {SIDE} x {SIDE}"

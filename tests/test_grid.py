@@ -9,7 +9,7 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
 from ecowatch.errors import GridError
 from ecowatch.grid import (
@@ -18,6 +18,7 @@ from ecowatch.grid import (
     Window,
     coordinate_transformer,
     geodesic_area_m2,
+    geodesic_areas_m2,
     geodesic_length_m,
     lattice_grid,
     transformed,
@@ -135,6 +136,27 @@ def test_holes_count_negative_and_orientation_does_not_matter() -> None:
     assert geodesic_area_m2(ring, CGCS) == pytest.approx(expected)
     assert geodesic_area_m2(shapely.reverse(ring), CGCS) == pytest.approx(expected)
     assert geodesic_area_m2(shapely.Polygon(), CGCS) == 0.0
+
+
+def test_many_areas_at_once_equal_one_by_one() -> None:
+    ring = shapely.difference(shapely.box(0, 0, 1, 1), shapely.box(0.25, 0.25, 0.75, 0.75))
+    several = shapely.MultiPolygon([shapely.box(5, 5, 6, 6), ring])
+    mixed = shapely.GeometryCollection([shapely.box(2, 2, 3, 3), shapely.Point(0, 0)])
+    shapes = [shapely.Polygon(), ring, shapely.LineString([(0, 0), (1, 1)]), several, mixed, shapely.MultiPolygon()]
+    areas = geodesic_areas_m2(shapes, CGCS)
+    assert areas == [geodesic_area_m2(shape, CGCS) for shape in shapes]
+    assert [area > 0 for area in areas] == [False, True, False, True, True, False]
+    assert areas[3] == pytest.approx(geodesic_area_m2(shapely.box(5, 5, 6, 6), CGCS) + areas[1])
+    assert geodesic_areas_m2([], CGCS) == []
+
+
+def test_wgs_84_in_place_of_cgcs2000_changes_no_number() -> None:
+    equal, points = frozenset({"EPSG:4490=EPSG:4326"}), np.array([(75.0, 20.0), (116.4, 39.9), (130.0, 50.0)]).T
+    for source, target in (("EPSG:4326", CGCS), (CGCS, "EPSG:4326"), (CGCS, "EPSG:32650"), ("EPSG:4513", "EPSG:4326")):
+        searched = Transformer.from_crs(source, target, always_xy=True, allow_ballpark=True, only_best=True)
+        placed = Transformer.from_crs(CGCS, source, always_xy=True).transform(*points)
+        made = coordinate_transformer(CRS.from_user_input(source), CRS.from_user_input(target), equal)
+        assert np.array_equal(made.transform(*placed), searched.transform(*placed))
 
 
 def test_length_of_a_kilometre() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ BLOCK_PX = 512
 _GEOD = Geod(ellps="GRS80")
 # Edges are cut to this length before they are taken as geodesics: parts then add up to their union within 1 m².
 _DENSIFY_DEG, _DENSIFY_M = 0.001, 100.0
+# PROJ searches its register for a way between WGS 84 and CGCS2000, an eighth of a second each time, and finds none.
+_EQUAL = {"EPSG:4326", "EPSG:4490"}
 
 
 class Window(NamedTuple):
@@ -43,6 +45,10 @@ class Window(NamedTuple):
     def padded(self, px: int) -> Window:
         """Return the window grown by `px` pixels on each side (not clipped)."""
         return Window(self.row0 - px, self.col0 - px, self.row1 + px, self.col1 + px)
+
+    def moved(self, rows: int, cols: int) -> Window:
+        """Return the window so many rows further down and columns further right."""
+        return Window(self.row0 + rows, self.col0 + cols, self.row1 + rows, self.col1 + cols)
 
     @property
     def lattice_block(self) -> Window:
@@ -112,12 +118,12 @@ class Grid:
         crs: CRS = self.geobox.crs.proj
         return crs
 
-    @property
+    @cached_property
     def pixel_size(self) -> tuple[float, float]:
         """Pixel height and width, positive, in CRS units."""
         return -self.transform.e, self.transform.a
 
-    @property
+    @cached_property
     def pixel_m(self) -> float:
         """Side of a pixel in metres: geometric mean of height and width (degrees are converted at the centre)."""
         height, width = self.pixel_size
@@ -204,10 +210,15 @@ def _transformer(source: CRS, target: CRS, allow_ballpark: bool) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True, allow_ballpark=allow_ballpark, only_best=True)
 
 
+@lru_cache(maxsize=256)
+def _geodetic_of(crs: CRS) -> CRS:
+    """The geographic CRS under a projected one, kept: PROJ builds it anew each time it is asked."""
+    return crs.geodetic_crs or crs
+
+
+@lru_cache(maxsize=256)
 def _geodetic_name(crs: CRS) -> str:
-    geodetic = crs.geodetic_crs
-    if geodetic is None:
-        return crs.name
+    geodetic = _geodetic_of(crs)
     code = geodetic.to_epsg()
     return f"EPSG:{code}" if code else str(geodetic.name)
 
@@ -232,6 +243,12 @@ def coordinate_transformer(source: CRS, target: CRS, allowed: frozenset[str] = f
     """
     a, b = _geodetic_name(source), _geodetic_name(target)
     named = a == b or f"{a}={b}" in allowed or f"{b}={a}" in allowed
+    if named and {a, b} == _EQUAL:
+        # One of them in place of the other: the same numbers, and no search.
+        if target.is_geographic:
+            target = _geodetic_of(source)
+        elif source.is_geographic:
+            source = _geodetic_of(target)
     try:
         return _transformer(source, target, named)
     except ProjError as error:
@@ -257,58 +274,57 @@ def transformed(
     return shapely.transform(geometry, project)
 
 
-@lru_cache(maxsize=256)
-def _geodetic_of(crs: CRS) -> CRS:
-    """The geographic CRS under a projected one, kept: PROJ builds it anew each time it is asked."""
-    return crs.geodetic_crs or crs
-
-
-def _ring_area_m2(ring: BaseGeometry) -> float:
-    longitude, latitude = shapely.get_coordinates(ring).T
-    return abs(_GEOD.polygon_area_perimeter(longitude, latitude)[0])
-
-
 def geodesic_area_m2(geometry: BaseGeometry, crs: CRS) -> float:
-    """Return the area of a polygon on the GRS 80 ellipsoid, in square metres; the only area function of ecowatch.
+    """Return the area of a polygon on the GRS 80 ellipsoid, in square metres; see `geodesic_areas_m2`."""
+    return geodesic_areas_m2([geometry], crs)[0]
+
+
+def geodesic_areas_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> list[float]:
+    """Return the areas of polygons on the GRS 80 ellipsoid, in square metres; the only area function of ecowatch.
 
     Edges are straight in the polygon's own CRS, so long ones are densified before they are taken as geodesics.
-    Holes count negative, parts add up, an empty geometry has area 0.
+    Holes count negative, parts add up, an empty geometry has area 0. Many at a time take a third of the time.
 
     Parameters
     ----------
-    geometry
-        Valid Polygon or MultiPolygon (other types have no area; cutting the edges of an invalid one would change it).
+    geometries
+        Valid Polygons or MultiPolygons (other types have no area; cutting the edges of an invalid one would change it).
     crs
-        CRS of its coordinates.
+        CRS of their coordinates.
 
     Returns
     -------
-    float
-        Area in m², never negative.
+    list of float
+        Area in m² of each, never negative.
 
     Source
     ------
     Karney, C. F. F. (2013): Algorithms for geodesics. J. Geodesy 87, 43–55, section 6; as implemented by PROJ.
     """
-    if geometry.is_empty:
-        return 0.0
     geodetic = None if crs.is_geographic else _geodetic_of(crs)
-    dense = shapely.segmentize(geometry, _DENSIFY_DEG if geodetic is None else _DENSIFY_M)
+    dense = shapely.segmentize(list(geometries), _DENSIFY_DEG if geodetic is None else _DENSIFY_M)
     if geodetic is not None:
         dense = transformed(dense, crs, geodetic)
-    total = 0.0
-    for polygon in shapely.get_parts(dense):
-        if polygon.geom_type != "Polygon":
-            continue
-        rings = [polygon.exterior, *polygon.interiors]
-        areas = [_ring_area_m2(ring) for ring in rings]
-        total += areas[0] - sum(areas[1:])
-    return max(total, 0.0)
+    parts, owner = shapely.get_parts(dense, return_index=True)
+    solid = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    rings, part_of = shapely.get_rings(parts[solid], return_index=True)
+    longitude, latitude = shapely.get_coordinates(rings).T
+    shells, holes = [0.0] * len(parts), [0.0] * len(parts)
+    begin, former = 0, -1
+    for points, part in zip(shapely.get_num_coordinates(rings).tolist(), part_of.tolist(), strict=True):
+        end = begin + points
+        area = abs(_GEOD.polygon_area_perimeter(longitude[begin:end], latitude[begin:end])[0])
+        # The first ring of a polygon is its shell; the others are holes.
+        (holes if part == former else shells)[part] += area
+        begin, former = end, part
+    totals = [0.0] * len(dense)
+    for whole, shell_m2, holes_m2 in zip(owner[solid].tolist(), shells, holes, strict=False):
+        totals[whole] += shell_m2 - holes_m2
+    return [max(total, 0.0) for total in totals]
 
 
 def geodesic_length_m(line: BaseGeometry, crs: CRS) -> float:
     """Return the length of a line on the GRS 80 ellipsoid, in metres."""
     if line.is_empty:
         return 0.0
-    geodetic = crs.geodetic_crs or crs
-    return float(_GEOD.geometry_length(transformed(line, crs, geodetic)))
+    return float(_GEOD.geometry_length(transformed(line, crs, _geodetic_of(crs))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -115,6 +116,16 @@ def test_only_polygons_of_a_collection_are_kept(write):
     area = one(write("a.gpkg", [mixed]))
     assert area.geometry.geom_type == "Polygon"
     assert area.geometry.area == 1_000_000
+
+
+def test_empty_parts_are_left_out(tmp_path):
+    ring = [[100, 30], [100.1, 30], [100.1, 30.1], [100, 30.1], [100, 30]]
+    drawn = {"type": "MultiPolygon", "coordinates": [[], [ring], []]}
+    row = {"type": "Feature", "properties": {"id": "a"}, "geometry": drawn}
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [row]}), "utf-8")
+    area = one(tmp_path / "a.geojson")
+    assert area.geometry == MultiPolygon([Polygon(ring)]) and not area.notes
+    assert area.in_crs(CRS(32647)).area_m2 == pytest.approx(area.area_m2, rel=1e-3)
 
 
 @pytest.mark.parametrize(

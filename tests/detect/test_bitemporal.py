@@ -10,7 +10,6 @@ from ecowatch.codes import State
 from ecowatch.detect import (
     METHODS,
     LinearScore,
-    Margins,
     bitemporal,
     block,
     detect_block,
@@ -22,7 +21,9 @@ from ecowatch.detect import (
 from ecowatch.detect import _kernels as kernels
 from ecowatch.detect.stable import stable_ground
 from ecowatch.errors import PairError
+from ecowatch.grid import Window
 
+pytestmark = pytest.mark.kernels
 OPTIONS = {"max_iterations": 60, "tolerance": 1e-4}
 UNIT = ((1.0, 0.0),)
 
@@ -38,7 +39,7 @@ def pair(n: int = 20_000, changed: int = 0, seed: int = 0) -> tuple[np.ndarray, 
     return before, after
 
 
-@pytest.mark.parametrize("method", ["ir_mad", "change_vector"])
+@pytest.mark.parametrize("method", [pytest.param("ir_mad", marks=pytest.mark.compiled), "change_vector"])
 def test_without_change_the_score_follows_its_law(method: str) -> None:
     before, after = pair()
     fitted = METHODS[method](before, after, **OPTIONS)
@@ -143,23 +144,15 @@ def simple_score() -> LinearScore:
     return LinearScore(((1.0,),), ((1.0,),), (0.0,), (1.0,), (1.0,), 1, True)
 
 
-def beyond(image: np.ndarray, reach: int, margins: Margins) -> np.ndarray:
-    """Cut an image that is larger by `reach` on each side to what lies within `margins` of its inner part."""
-    rows, cols = image.shape[1:]
-    return image[
-        :,
-        reach - margins.top : rows - reach + margins.bottom,
-        reach - margins.left : cols - reach + margins.right,
-    ]
-
-
 def blocked(before: np.ndarray, after: np.ndarray, state: np.ndarray, reach: int, **options: object):
     """Detect on the inner part of two images that are larger by `reach` on each side."""
-    nothing = Margins(0, 0, 0, 0)
-    inner = [beyond(image, reach, nothing) for image in (before, after)]
+    rows, cols = before.shape[1:]
+    inner = (image[:, reach : rows - reach, reach : cols - reach] for image in (before, after))
 
-    def wider(margins: Margins) -> tuple[np.ndarray, np.ndarray]:
-        return beyond(before, reach, margins), beyond(after, reach, margins)
+    def wider(part: Window) -> tuple[np.ndarray, np.ndarray]:
+        row, col = part.moved(reach, reach).within(Window(0, 0, rows, cols))
+        assert row.start >= 0 and col.start >= 0, "more was asked for than the reach"
+        return before[:, row, col], after[:, row, col]
 
     return detect_block(*inner, state, reach_px=reach, wider=wider, **options)  # type: ignore[arg-type]
 

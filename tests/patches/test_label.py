@@ -13,7 +13,10 @@ from shapely.geometry import shape
 
 from ecowatch.grid import Grid
 from ecowatch.patches import PixelPatch, outline_of_runs, outlines_of, patches_from_runs, polygon_of, simplified
-from ecowatch.patches._kernels import fill_holes, label_runs, number_parts, trace_patches
+from ecowatch.patches._kernels import label_runs
+from ecowatch.patches._trace_kernels import fill_holes, number_parts, trace_patches
+
+pytestmark = pytest.mark.kernels
 
 GRID = Grid.from_parts("EPSG:32650", (10, 0, 300_000, 0, -10, 4_000_000), (200, 200))
 
@@ -201,7 +204,8 @@ def test_filled_holes_equal_those_labelled_by_scipy(largest_px: int) -> None:
 
 
 @pytest.mark.compiled
-def test_compiled_kernels_equal_their_python() -> None:
+@pytest.mark.parametrize("largest_hole_px", [0.0, 2.0])
+def test_compiled_kernels_equal_their_python(largest_hole_px: float) -> None:
     rng = np.random.default_rng(2)
     image = np.pad(ndi.gaussian_filter(rng.standard_normal((30, 30)), 1) > 0.1, 1)
     runs = runs_of(image)
@@ -218,7 +222,7 @@ def test_compiled_kernels_equal_their_python() -> None:
         fill(filled, 3, np.empty(8, np.int64))
         numbered = filled.copy()
         count = number(numbered)
-        trace(runs.astype(np.int64), bounds, 2.0, points, ends, parts, until)
+        trace(runs.astype(np.int64), bounds, largest_hole_px, points, ends, parts, until)
         found.append((parent, points, ends, parts, until, filled, numbered, np.array(count)))
     for one, other in zip(*found, strict=True):
         assert (one == other).all()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from ..grid import geodesic_area_m2
+from ..grid import geodesic_area_m2, geodesic_areas_m2
 from .model import Area, polygonal
 
 _SHARE_DECIMALS = 4
@@ -88,13 +88,15 @@ def overlap_shares_of(
 
 
 def _shares(patch: BaseGeometry, pieces: Mapping[str, list[BaseGeometry]], crs: CRS) -> dict[str, float]:
-    total = geodesic_area_m2(patch, crs) if pieces else 0.0
-    if total <= 0:
+    if patch.area <= 0:
         return {}
+    cut = {label for label in pieces if not any(piece is patch for piece in pieces[label])}
+    # Only a patch that is cut needs its area: one that lies wholly inside has a share of 1.
+    total = geodesic_area_m2(patch, crs) if cut else 0.0
     shares = {}
     for label in sorted(pieces):
         share = 1.0
-        if not any(piece is patch for piece in pieces[label]):
+        if label in cut:
             share = round(min(union_area_m2(pieces[label], crs) / total, 1.0), _SHARE_DECIMALS)
         if share > 0:
             shares[label] = share
@@ -114,7 +116,7 @@ def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> float:
     meeting = np.unique(first[first != second])
     # Only what meets another has to be joined: joining thousands of lone patches would take most of a run's last minute.
     alone = np.setdiff1d(np.arange(len(outlines)), meeting)
-    total = sum(geodesic_area_m2(polygonal(outlines[i]), crs) for i in alone)
+    total = sum(geodesic_areas_m2([polygonal(outline) for outline in outlines[alone]], crs))
     return total + geodesic_area_m2(polygonal(shapely.union_all(outlines[meeting])), crs)
 
 

@@ -53,11 +53,23 @@ def cleaned_polygons(
     """
     _refuse_unusable(geometries, rows, source)
     _refuse_misplaced(shapely.bounds(geometries), crs, rows, source)
+    geometries = _without_empty_parts(geometries)
     suspects = ~shapely.is_valid(geometries) | (shapely.get_type_id(geometries) == _COLLECTION)
     kept, notes = list(geometries), [()] * len(geometries)  # type: list[BaseGeometry], list[tuple[str, ...]]
     for index in np.flatnonzero(suspects).tolist():
         kept[index], notes[index] = _repaired(geometries[index], crs, rows[index], source)
     return kept, notes
+
+
+def _without_empty_parts(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Leave out what a multipolygon lists and does not draw: GEOS ends the program when it cuts the edges of such a one."""
+    result = geometries.copy()
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    of_several = shapely.get_type_id(geometries[owner]) == _MULTIPOLYGON
+    empty = shapely.is_empty(parts)
+    for index in np.unique(owner[empty & of_several]).tolist():
+        result[index] = shapely.multipolygons(parts[(owner == index) & ~empty])
+    return result
 
 
 def _refuse_unusable(geometries: NDArray[np.object_], rows: Sequence[str], source: str | Path) -> None:

@@ -3,7 +3,6 @@
 from .bitemporal import (
     METHODS,
     LinearScore,
-    Margins,
     detect_block,
     fit_change_vector,
     fit_ir_mad,
@@ -23,7 +22,6 @@ __all__ = [
     "BlockResult",
     "Earlier",
     "LinearScore",
-    "Margins",
     "PairBlock",
     "Thresholds",
     "TimeFacts",

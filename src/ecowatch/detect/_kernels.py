@@ -217,6 +217,33 @@ def forgive_edges(
 
 
 @nb.njit(nogil=True, cache=True)
+def flag_turns(before: Array, after: Array, bands: Array, wet: Array, dry: Array, state: Array) -> None:
+    """Raise usable (1) and weak (4) pixels of `state` to STRONG (5) where land became water or water land.
+
+    A date is water where all `bands` are below `wet`, land where all are above `dry` (int64, 2 × band: before, after; numbers
+    of the files).
+    """
+    rows, cols = state.shape
+    # Bits: 1 water before, 2 land before, 4 water after, 8 land after.
+    kind = np.empty(cols, np.uint8)
+    for y in range(rows):
+        kind[:] = 15
+        for k in range(bands.size):
+            first, second = before[bands[k], y], after[bands[k], y]
+            wet_b, wet_a, dry_b, dry_a = wet[0, k], wet[1, k], dry[0, k], dry[1, k]
+            for x in range(cols):
+                kind[x] &= (
+                    (1 if first[x] < wet_b else 0)
+                    | (2 if first[x] > dry_b else 0)
+                    | (4 if second[x] < wet_a else 0)
+                    | (8 if second[x] > dry_a else 0)
+                )
+        for x in range(cols):
+            if (kind[x] & 9 == 9 or kind[x] & 6 == 6) and (state[y, x] == 1 or state[y, x] == 4):
+                state[y, x] = 5
+
+
+@nb.njit(nogil=True, cache=True)
 def count_runs(state: Array, rows_with: Array) -> tuple[int, int]:
     """Return the number of flagged runs (WEAK 4 and STRONG 5 together) and of unseen runs (MASKED 2, NO_DATA 3, apart).
 
@@ -245,6 +272,29 @@ def count_runs(state: Array, rows_with: Array) -> tuple[int, int]:
 
 
 @nb.njit(nogil=True, cache=True)
+def _next_flagged(row: Array, x: int) -> int:
+    """Return the first flagged pixel from `x` on, or the end of the row; many are asked at once, then few, then each."""
+    n = row.shape[0]
+    while x < n:
+        if x & 7 == 0 and x + 8 <= n:
+            if x % STRIDE == 0 and x + STRIDE <= n:
+                above = np.uint8(0)
+                for i in range(STRIDE):
+                    above |= row[x + i]
+                if above < 4:
+                    x += STRIDE
+                    continue
+            near = row[x] | row[x + 1] | row[x + 2] | row[x + 3] | row[x + 4] | row[x + 5] | row[x + 6] | row[x + 7]
+            if near < 4:
+                x += 8
+                continue
+        if row[x] >= 4:
+            return int(x)
+        x += 1
+    return int(n)
+
+
+@nb.njit(nogil=True, cache=True)
 def flagged_runs(
     state: Array,
     score: Array,
@@ -266,32 +316,25 @@ def flagged_runs(
     for y in range(rows):
         if rows_with[y] & 1 == 0:
             continue
-        x = 0
+        row = state[y]
+        x = _next_flagged(row, 0)
         while x < cols:
-            if x % STRIDE == 0 and x + STRIDE <= cols:
-                above = 0
-                for i in range(STRIDE):
-                    above |= state[y, x + i]
-                if above < 4:
-                    x += STRIDE
-                    continue
-            if state[y, x] < 4:
-                x += 1
-                continue
             runs[n, 0] = row0 + y
             runs[n, 1] = col0 + x
-            while x < cols and state[y, x] >= 4:
+            strong = total = most = np.int64(0)
+            while x < cols and row[x] >= 4:
                 strength = np.int64(np.floor(np.sqrt(score[y, x]) * np.float32(100) + np.float32(0.5)))
-                if state[y, x] == 5:
-                    sums[n, 0] += 1
-                sums[n, 1] += strength
-                sums[n, 2] = max(sums[n, 2], strength)
+                strong += row[x] == 5
+                total += strength
+                most = max(most, strength)
                 for b in range(bands):
                     sums[n, 3 + b] += np.int64(before[b, y, x])
                     sums[n, 3 + bands + b] += np.int64(after[b, y, x])
                 x += 1
+            sums[n, 0], sums[n, 1], sums[n, 2] = strong, total, most
             runs[n, 2] = col0 + x
             n += 1
+            x = _next_flagged(row, x)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -6,9 +6,10 @@ Both methods are fitted once per area and pair on a sample of usable pixels and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh, solve
@@ -16,12 +17,15 @@ from scipy.special import gammaincc, gammaincinv
 
 from ..codes import State
 from ..errors import PairError
+from ..grid import Window
 from ._kernels import forgive_edges, score_block, weighted_moments
 from .block import BlockResult, block_runs
 from .stable import stable_ground
 
 Array = np.ndarray[Any, Any]
 Matrix = tuple[tuple[float, ...], ...]
+Wider = Callable[[Window], tuple[Array, Array]]
+Explained = Callable[[Array, Array, int, int, Array], None]
 
 # A shade of the mean variance on the diagonal: two bands may be copies of one another.
 _RIDGE = 1e-6
@@ -255,15 +259,6 @@ def sample_score(fitted: LinearScore, before: Array, after: Array) -> Array:
     return score
 
 
-class Margins(NamedTuple):
-    """Pixels wanted beyond each side of a block."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
 def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pixels meet
     before: Array,
     after: Array,
@@ -276,7 +271,7 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     reach_px: int,
     row0: int,
     col0: int,
-    wider: Callable[[Margins], tuple[Array, Array]] | None = None,
+    wider: Wider | None = None,
     further: Callable[[Array, Array, Array], None] | None = None,
 ) -> tuple[BlockResult, Array]:
     """Score one block and return its flagged and its unseen runs.
@@ -298,8 +293,8 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     row0, col0
         Place of the block on the area's grid.
     wider
-        Gives both dates with more pixels on the sides asked for: those near which a strong pixel lies, since the blocks
-        beyond may have to be decoded for it. Without it, nothing is known beyond the edge.
+        Gives both dates over a window that begins at the block's first pixel and reaches beyond it; asked for where a strong
+        pixel lies at an edge only, since the blocks beyond may have to be decoded for it. Without it, nothing is known there.
     further
         Given both dates and the state, raises what other evidence flags.
 
@@ -328,17 +323,36 @@ def detect_block(  # noqa: PLR0913 - the one place where fit, thresholds and pix
     limits = np.float32(weak), np.float32(strong)
     score_block(before, after, fill_b, fill_a, has_fill, *weights, *limits, state, score)
     if reach_px and (state == State.STRONG).any():
-        margins = _strong_margins(state, reach_px) if wider is not None else Margins(0, 0, 0, 0)
-        seen = wider(margins) if wider is not None and any(margins) else (before, after)
-        pads = margins.top, margins.left
-        forgive_edges(*seen, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, *pads, state)
+
+        def explained(first: Array, second: Array, pad_row: int, pad_col: int, part: Array) -> None:
+            pads = pad_row, pad_col
+            forgive_edges(first, second, fill_b, fill_a, has_fill, *weights, limits[1], reach_px, *pads, part)
+
+        _forgive(state, before, after, reach_px, wider, explained)
     if further is not None:
         further(before, after, state)
     return block_runs(score, state, before, after, row0=row0, col0=col0), score
 
 
-def _strong_margins(state: Array, px: int) -> Margins:
-    strong = state == State.STRONG
-    edges = (strong[:px], strong[:, :px], strong[-px:], strong[:, -px:])
-    top, left, bottom, right = (px if edge.any() else 0 for edge in edges)
-    return Margins(top, left, bottom, right)
+def _parts(shape: tuple[int, int], px: int) -> Iterator[Window]:
+    """Cut a block into its middle, its sides and its corners of so many pixels: each is near other blocks of its own."""
+    rows, cols = ((0, px, n - px, n) for n in shape)
+    for row0, row1 in pairwise(rows):
+        for col0, col1 in pairwise(cols):
+            yield Window(row0, col0, row1, col1)
+
+
+def _forgive(state: Array, before: Array, after: Array, px: int, wider: Wider | None, explained: Explained) -> None:
+    """Turn STRONG to WEAK where a displacement of up to `px` explains it; beyond the block only where a flag lies there."""
+    whole = Window(0, 0, *state.shape)
+    if wider is None:
+        explained(before, after, 0, 0, state)
+        return
+    for part in _parts(state.shape, px) if min(state.shape) > 2 * px else [whole]:
+        own = state[part.within(whole)]
+        if (own == State.STRONG).any():
+            near = part.padded(px)
+            inner = near.intersection(whole) == near
+            seen = (before, after) if inner else wider(near)
+            pads = (part.row0, part.col0) if inner else (px, px)
+            explained(*seen, *pads, own)

@@ -7,12 +7,13 @@ that a score finds them alike in nothing, a place that turned from one into the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..codes import State
+from ._kernels import flag_turns
 
 Array = np.ndarray[Any, Any]
 
@@ -108,25 +109,22 @@ def flag_water_turns(
     before_radiometry, after_radiometry
         (scale, offset) per band.
     """
-    wet_b, dry_b = _sides(before, fitted.bands, fitted.wet_before, fitted.dry_before, before_radiometry)
-    wet_a, dry_a = _sides(after, fitted.bands, fitted.wet_after, fitted.dry_after, after_radiometry)
-    turned = (wet_b & dry_a) | (dry_b & wet_a)
-    turned &= (state == State.USABLE) | (state == State.WEAK)
-    state[turned] = State.STRONG
+    wet = _limits(fitted.bands, (fitted.wet_before, fitted.wet_after), (before_radiometry, after_radiometry), math.ceil)
+    dry = _limits(
+        fitted.bands, (fitted.dry_before, fitted.dry_after), (before_radiometry, after_radiometry), math.floor
+    )
+    flag_turns(before, after, np.array(fitted.bands, np.int64), wet, dry, state)
 
 
-def _sides(
-    numbers: Array,
+def _limits(
     bands: tuple[int, ...],
-    wet: tuple[float, ...],
-    dry: tuple[float, ...],
-    radiometry: tuple[tuple[float, float], ...],
-) -> tuple[Array, Array]:
-    """Pixels that are water in every infrared band, and pixels that are land in every one."""
-    below, above = np.ones(numbers.shape[1:], bool), np.ones(numbers.shape[1:], bool)
-    for band, low, high in zip(bands, wet, dry, strict=True):
-        scale, offset = radiometry[band]
-        # Levels as whole numbers of the file: what is compared is not converted.
-        below &= numbers[band] < math.ceil((low - offset) / scale)
-        above &= numbers[band] > math.floor((high - offset) / scale)
-    return below, above
+    levels: tuple[tuple[float, ...], tuple[float, ...]],
+    radiometry: tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]],
+    whole: Callable[[float], int],
+) -> Array:
+    """Levels as whole numbers of the files, int64 ``(2, band)``: what is compared is not converted."""
+    rows = [
+        [whole((level - own[band][1]) / own[band][0]) for band, level in zip(bands, date, strict=True)]
+        for date, own in zip(levels, radiometry, strict=True)
+    ]
+    return np.array(rows, np.int64)

@@ -14,7 +14,8 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import Grid, Window
-from ._kernels import draw_runs, label_runs, number_groups, sort_by_group, total_groups, trace_patches
+from ._kernels import draw_runs, label_runs, number_groups, sort_by_group, total_groups
+from ._trace_kernels import trace_patches
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ class PixelPatch:
     runs: Array
     sums: Array
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         """Number of flagged pixels."""
         return int((self.runs[:, 2] - self.runs[:, 1]).sum())

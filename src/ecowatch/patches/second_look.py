@@ -186,7 +186,9 @@ class Facts:
     @cached_property
     def width_px(self) -> float:
         """Greatest width."""
-        inside = np.pad(self._c.inside, 1)
+        rows, cols = self._c.inside.shape
+        inside = np.zeros((rows + 2, cols + 2), bool)
+        inside[1:-1, 1:-1] = self._c.inside
         depth = np.empty(inside.shape, np.int32)
         squared_depth(inside, depth)
         return 2 * math.sqrt(depth.max()) - 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from affine import Affine
@@ -17,7 +17,6 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
-from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window
 from ..objects import is_object
 from ..prepare import (
@@ -28,12 +27,20 @@ from ..prepare import (
     shifted_by_field,
     support_px,
 )
-from .files import gdal_env, open_checked, reason_of
+from .files import gdal_env, open_checked, unreadable
 from .kept import own
 from .layer import Layer, Pixels, Placement, Reading, footprint_mask, placement, same_file, whole_numbers, window_over
 from .tiles import TileReader
 
 Array = np.ndarray[Any, Any]
+
+
+class _Group(NamedTuple):
+    """Layers that are read together: their files by name and content, and how they lie on the grid; None to be warped."""
+
+    layers: tuple[Layer, ...]
+    files: tuple[tuple[Any, ...], ...]
+    places: tuple[Placement, ...] | None
 
 
 class GridReader:
@@ -56,6 +63,7 @@ class GridReader:
         self._env = gdal_env()
         self._kept = own()
         self._places: dict[tuple[Path, int], Placement | None] = {}
+        self._groups: dict[tuple[int, ...], _Group] = {}
 
     def __enter__(self) -> Self:
         self._env.__enter__()
@@ -98,9 +106,11 @@ class GridReader:
         ------
         SceneError
             ``RASTER_UNREADABLE`` with the file, where a block cannot be decoded.
+        UnavailableError
+            ``STORE_UNAVAILABLE`` where the store of an object does not answer.
         """
         group = tuple(layers)
-        if shift is None or not all(self._place(layer) for layer in group):
+        if shift is None or self._group(group).places is None:
             return self._assemble(group, window, shift, categorical)
         if shift.degree:
             return self._bent(group, window, shift, categorical)
@@ -112,8 +122,7 @@ class GridReader:
         """One displacement everywhere."""
         if categorical:
             rows, cols = (math.floor(s + 0.5) for s in shift_px)
-            moved = Window(window.row0 + rows, window.col0 + cols, window.row1 + rows, window.col1 + cols)
-            return self._assemble(layers, moved, None, True)
+            return self._assemble(layers, window.moved(rows, cols), None, True)
         pad = support_px(shift_px)
         padded = self._assemble(layers, window.padded(pad), None, False)
         return Pixels(*shifted(*padded, shift_px=shift_px, pad_px=pad, fill=layers[0].fill))
@@ -156,12 +165,20 @@ class GridReader:
 
     def _key(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None) -> tuple[Any, ...]:
         """What a block depends on; of a copy that is its place in the file, whichever grid it was asked for on."""
-        files = tuple((layer.path, layer.digest, layer.index, layer.quantum) for layer in layers)
-        places = [self._place(layer) for layer in layers]
-        if shift is None and all(places):
-            spots = tuple((p.factor, block.row0 + p.row_offset, block.col0 + p.col_offset) for p in places if p)
-            return files, spots, block.shape
-        return files, block, shift, self._grid_name
+        group = self._group(layers)
+        if shift is None and group.places is not None:
+            spots = tuple((p.factor, block.row0 + p.row_offset, block.col0 + p.col_offset) for p in group.places)
+            return group.files, spots, block.shape
+        return group.files, block, shift, self._grid_name
+
+    def _group(self, layers: tuple[Layer, ...]) -> _Group:
+        # By identity: the group itself holds its layers, so that no other one can take their numbers.
+        key = tuple(map(id, layers))
+        if key not in self._groups:
+            files = tuple((str(layer.path), layer.digest, layer.index, layer.quantum) for layer in layers)
+            places = [self._place(layer) for layer in layers]
+            self._groups[key] = _Group(layers, files, None if None in places else tuple(p for p in places if p))
+        return self._groups[key]
 
     @cached_property
     def _grid_name(self) -> tuple[Any, ...]:
@@ -182,9 +199,7 @@ class GridReader:
                 else:
                     part = self._copy(group, block, place, values[first:last])
             except (RasterioError, CPLE_BaseError) as error:
-                raise SceneError(
-                    "RASTER_UNREADABLE", group[0].path, reason_of(error), "fetch the file again"
-                ) from error
+                raise unreadable(group[0].path, error) from error
             if part is not None:
                 covered = part if covered is None else covered & part
         return Pixels(values, covered)
@@ -201,12 +216,7 @@ class GridReader:
 
     def _copy(self, group: Sequence[Layer], block: Window, place: Placement, out: Array) -> Array | None:
         factor = place.factor
-        on_layer = Window(
-            block.row0 + place.row_offset,
-            block.col0 + place.col_offset,
-            block.row1 + place.row_offset,
-            block.col1 + place.col_offset,
-        )
+        on_layer = block.moved(place.row_offset, place.col_offset)
         rows, cols = group[0].grid.shape
         common = on_layer.intersection(Window(0, 0, rows * factor, cols * factor))
         if common is None:

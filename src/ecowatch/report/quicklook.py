@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ Array = np.ndarray[Any, Any]
 
 _SIDE_PX = 640
 _GAP_PX = 8
+_THREADS = 4
 _OUTLINE = (255, 210, 0)
 _PATCH = (230, 30, 30)
 FALSE_COLOUR = ("nir", "red", "green")
@@ -40,14 +43,19 @@ def write_quicklooks(folder: Path, plan: Plan, results: Sequence[AreaResult]) ->
     """
     if not plan.review.output.quicklook:
         return
-    for result in results:
-        if result.comparison is None or result.pipeline is None:
-            continue
-        plain = re.sub(r"[^A-Za-z0-9-]+", "_", result.area.area_id)[:40]
-        digest = hashlib.sha256(result.area.area_id.encode()).hexdigest()[:6]
-        name = f"quicklook_{plain}-{digest}_{result.pipeline.name}.png"
-        with replacing(folder / name) as beside:
-            quicklook(result, plan.allowed).save(beside, optimize=True)
+    compared = [result for result in results if result.comparison is not None]
+    # The workers are done, and reading and packing work without Python's lock.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(partial(_write, folder, allowed=plan.allowed), compared):
+            pass
+
+
+def _write(folder: Path, result: AreaResult, allowed: frozenset[str]) -> None:
+    assert result.pipeline is not None
+    plain = re.sub(r"[^A-Za-z0-9-]+", "_", result.area.area_id)[:40]
+    digest = hashlib.sha256(result.area.area_id.encode()).hexdigest()[:6]
+    with replacing(folder / f"quicklook_{plain}-{digest}_{result.pipeline.name}.png") as beside:
+        quicklook(result, allowed).save(beside)
 
 
 def quicklook(result: AreaResult, allowed: frozenset[str]) -> Image.Image:
@@ -58,7 +66,8 @@ def quicklook(result: AreaResult, allowed: frozenset[str]) -> Image.Image:
     roles = [r for r in TRUE_COLOUR if r in comparison.roles]
     if len(roles) < 3:
         roles = [r for r in FALSE_COLOUR if r in comparison.roles] or list(comparison.roles[:1])
-    before, after = (colours_of(group, roles, grid) for group in (comparison.before, comparison.after))
+    with ThreadPoolExecutor(2) as pool:
+        before, after = pool.map(partial(colours_of, roles=roles, grid=grid), (comparison.before, comparison.after))
     stretch = common_stretch(before, after)
     pictures = [Image.fromarray(as_byte(image, stretch)) for image in (before, after, after)]
     for picture in pictures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ..areas import Area, majority, overlap_shares_of
 from ..codes import Activity, Carrier, NotObserved
-from ..grid import Grid, Window, geodesic_area_m2, geodesic_length_m, transformed
+from ..grid import Grid, Window, geodesic_areas_m2, geodesic_length_m, transformed
 from ..patches import (
     Evidence,
     PixelPatch,
@@ -24,14 +24,13 @@ from ..patches import (
 )
 from ..raster import burn
 from ..settings import MinimumArea, Pipeline
-from .candidates import pixel_patches
 from .fit import Fit, area_blocks
 from .form import Form, forms_of
+from .found import Found
 from .look import Looked
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated
 from .result import AreaResult, Coverage, Surroundings
-from .tile import TileResult
 from .unseen import observed_around, polygons_of, unseen_row, unseen_rows
 
 Array = np.ndarray[Any, Any]
@@ -40,45 +39,35 @@ Array = np.ndarray[Any, Any]
 def assemble(
     comparison: Comparison,
     fit: Fit,
-    tiles: Sequence[TileResult],
+    found: Found,
     failed: Sequence[Window],
     looks: Sequence[Looked],
     surroundings: Surroundings,
 ) -> AreaResult:
-    """Join the tiles of one comparison into rows.
+    """Turn what the tiles of one comparison found into rows.
 
     Parameters
     ----------
     comparison, fit
         What was compared, and how it was fitted.
-    tiles
-        Results of the tiles that went well, in any order.
+    found
+        What the tiles that went well found.
     failed
         Tiles that did not.
     looks
-        What the second look says of each of `pixel_patches`, in their order.
+        What the second look says of each of the candidates found, in their order.
     surroundings
         Other areas and carriers.
     """
     area = comparison.area.in_crs(surroundings.crs, surroundings.allowed)
-    unseen = np.concatenate([np.empty((0, 4), np.int32), *(t.blocks.unseen for t in tiles)])
     failed_px = sum(_inside_px(comparison, tile) for tile in failed)
-    coverage = Coverage(
-        expected_px=sum(t.inside_px for t in tiles) + failed_px,
-        observed_px=sum(t.observed_px for t in tiles),
-        failed_px=failed_px,
-    )
+    coverage = Coverage(found.inside_px + failed_px, found.observed_px, failed_px)
+    unseen = found.unseen
     if coverage.not_observed_px != int((unseen[:, 2] - unseen[:, 1]).sum()):
         raise AssertionError(f"{area.area_id}: unseen runs and counted pixels disagree")
-    patches = pixel_patches(comparison, [tile.blocks for tile in tiles])
-    unmeasured = [i for i, look in enumerate(looks) if look.form is None]
-    made = dict(zip(unmeasured, forms_of(comparison, [patches[i] for i in unmeasured]), strict=True))
-    forms = [look.form or made[i] for i, look in enumerate(looks)]
-    placed = _placed([form.outline for form in forms], comparison.grid, area, surroundings)
-    candidates = _Candidates(patches, looks, forms, placed)
-    kept = candidates.where(lambda look: look.reason is None)
+    candidates = _candidates(comparison, found.patches, looks, area, surroundings)
+    kept = [candidate for candidate in candidates if candidate.look.reason is None]
     rows, roads = _patch_rows(comparison, fit, kept, unseen, area, surroundings)
-    aside = candidates.where(lambda look: look.reason is not None)
     return AreaResult(
         area,
         comparison.pipeline,
@@ -87,7 +76,7 @@ def assemble(
         coverage,
         tuple(rows),
         tuple(roads),
-        tuple(_suppressed_rows(comparison, aside, area, surroundings)),
+        tuple(_suppressed_rows(comparison, candidates, area)),
         tuple(unseen_rows(comparison, unseen, failed, area, surroundings)),
     )
 
@@ -105,47 +94,62 @@ def _inside_px(comparison: Comparison, tile: Window) -> int:
     return sum(int(burn(geometry, grid.cropped(part)).sum()) for part in parts if part is not None)
 
 
-class _Candidates(NamedTuple):
-    """Candidates with what is known of each; all of one length."""
+class _Candidate(NamedTuple):
+    """What is known of one candidate; `geometry` is in the output CRS, spectra are by role."""
 
-    patches: Sequence[PixelPatch]
-    looks: Sequence[Looked]
-    forms: Sequence[Form]
-    placed: Sequence[MultiPolygon]
+    patch: PixelPatch
+    patch_id: str
+    look: Looked
+    form: Form
+    geometry: MultiPolygon
+    area_m2: float
+    before: dict[str, float]
+    after: dict[str, float]
 
-    def where(self, holds: Callable[[Looked], bool]) -> _Candidates:
-        chosen = [i for i, look in enumerate(self.looks) if holds(look)]
-        return _Candidates(
-            [self.patches[i] for i in chosen],
-            [self.looks[i] for i in chosen],
-            [self.forms[i] for i in chosen],
-            [self.placed[i] for i in chosen],
-        )
+
+def _candidates(
+    comparison: Comparison,
+    patches: Sequence[PixelPatch],
+    looks: Sequence[Looked],
+    area: Area,
+    surroundings: Surroundings,
+) -> list[_Candidate]:
+    """Put together what is known of candidates; many at a time cost little more than one."""
+    unmeasured = [i for i, look in enumerate(looks) if look.form is None]
+    made = dict(zip(unmeasured, forms_of(comparison, [patches[i] for i in unmeasured]), strict=True))
+    forms = [look.form or made[i] for i, look in enumerate(looks)]
+    placed = _placed([form.outline for form in forms], comparison.grid, area, surroundings)
+    areas_m2 = geodesic_areas_m2(placed, surroundings.crs)
+    names, radiometry_b = feature_radiometry(comparison, comparison.before)
+    _, radiometry_a = feature_radiometry(comparison, comparison.after)
+    before = [mean_spectrum(patch, names, radiometry_b, after=False) for patch in patches]
+    after = [mean_spectrum(patch, names, radiometry_a, after=True) for patch in patches]
+    known = zip(patches, _identities(comparison, patches), looks, forms, placed, areas_m2, before, after, strict=True)
+    return [_Candidate(*one) for one in known]
 
 
 def _patch_rows(
     comparison: Comparison,
     fit: Fit,
-    candidates: _Candidates,
+    candidates: Sequence[_Candidate],
     unseen: Array,
     area: Area,
     surroundings: Surroundings,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    rules = comparison.pipeline.patches
+    rules, labels, shift_px = comparison.pipeline.patches, _labels(comparison, area), fit.shift_px
     unseen = unseen[np.argsort(unseen[:, 0], kind="stable")]
-    hidden, shift_px = (np.ascontiguousarray(unseen[:, 0]), unseen), fit.shift_px
+    hidden = np.ascontiguousarray(unseen[:, 0]), unseen
     rows, lines = [], []
-    carriers = _carriers(candidates.placed, surroundings)
-    coasts = _at_coast(candidates.placed, surroundings)
-    for patch, look, form, geometry, carrier, coast in zip(*candidates, carriers, coasts, strict=True):
-        area_m2 = geodesic_area_m2(geometry, surroundings.crs)
-        evidence = _evidence(comparison, fit, patch, look, form, area_m2, carrier, coast)
+    geometries = [candidate.geometry for candidate in candidates]
+    carriers, coasts = _carriers(geometries, surroundings), _at_coast(geometries, surroundings)
+    evidences = _evidence(comparison, fit, candidates, carriers, coasts)
+    for candidate, carrier, evidence in zip(candidates, carriers, evidences, strict=True):
         named = name_activity(evidence, comparison.pipeline.activity)
-        if area_m2 < smallest_area_m2(named.activity, rules.min_area_m2):
+        if candidate.area_m2 < smallest_area_m2(named.activity, rules.min_area_m2):
             continue
         rows.append(
-            _identity(comparison, patch)
-            | _labels(comparison, area)
+            {"patch_id": candidate.patch_id}
+            | labels
             | {
                 "activity_code": str(named.activity),
                 "activity_zh": named.activity.zh,
@@ -157,19 +161,19 @@ def _patch_rows(
                 "natural_en": named.natural and named.natural.en,
                 "confidence": named.confidence,
                 "reasons": "; ".join(named.reasons),
-                **_stage(look),
+                **_stage(candidate.look),
                 "carrier": carrier,
                 "change_code": None,
-                "area_ha": round(area_m2 / 1e4, 4),
-                "strength": strength_of(patch),
-                "observed_share": observed_around(patch, *hidden),
+                "area_ha": round(candidate.area_m2 / 1e4, 4),
+                "strength": strength_of(candidate.patch),
+                "observed_share": observed_around(candidate.patch, *hidden),
                 "shift_px": shift_px,
-                "spectrum_before": json.dumps(evidence.before),
-                "spectrum_after": json.dumps(evidence.after),
-                "geometry": geometry,
+                "spectrum_before": json.dumps(candidate.before),
+                "spectrum_after": json.dumps(candidate.after),
+                "geometry": candidate.geometry,
             }
         )
-        lines.append(form.line if named.activity is Activity.ROAD else None)
+        lines.append(candidate.form.line if named.activity is Activity.ROAD else None)
     rows = [row | extra for row, extra in zip(rows, _overlaps(rows, area, surroundings), strict=True)]
     return rows, [
         _road_row(row, line, comparison, area, surroundings)
@@ -187,31 +191,28 @@ def _stage(look: Looked) -> dict[str, Any]:
     }
 
 
-def _suppressed_rows(
-    comparison: Comparison, candidates: _Candidates, area: Area, surroundings: Surroundings
-) -> list[dict[str, Any]]:
+def _suppressed_rows(comparison: Comparison, candidates: Sequence[_Candidate], area: Area) -> list[dict[str, Any]]:
     """What looked like a change and is none: with the reason, where anyone can check it."""
     rows = []
-    names, radiometry_b = feature_radiometry(comparison, comparison.before)
-    _, radiometry_a = feature_radiometry(comparison, comparison.after)
-    for patch, look, _, geometry in zip(*candidates, strict=True):
-        area_m2 = geodesic_area_m2(geometry, surroundings.crs)
-        if look.reason is None or area_m2 < comparison.pipeline.patches.min_area_m2.default:
+    smallest_m2, labels = comparison.pipeline.patches.min_area_m2.default, _labels(comparison, area)
+    for candidate in candidates:
+        look = candidate.look
+        if look.reason is None or candidate.area_m2 < smallest_m2:
             continue
         rows.append(
-            _identity(comparison, patch)
-            | _labels(comparison, area)
+            {"patch_id": candidate.patch_id}
+            | labels
             | {
                 "reason": str(look.reason),
                 "reason_zh": look.reason.zh,
                 "reason_en": look.reason.en,
                 "facts": "; ".join(look.facts),
                 "stage": str(look.stage),
-                "area_ha": round(area_m2 / 1e4, 4),
-                "strength": strength_of(patch),
-                "spectrum_before": json.dumps(mean_spectrum(patch, names, radiometry_b, after=False)),
-                "spectrum_after": json.dumps(mean_spectrum(patch, names, radiometry_a, after=True)),
-                "geometry": geometry,
+                "area_ha": round(candidate.area_m2 / 1e4, 4),
+                "strength": strength_of(candidate.patch),
+                "spectrum_before": json.dumps(candidate.before),
+                "spectrum_after": json.dumps(candidate.after),
+                "geometry": candidate.geometry,
             }
         )
     return rows
@@ -232,33 +233,30 @@ def _placed(shapes: list[BaseGeometry], grid: Grid, area: Area, surroundings: Su
 def _evidence(
     comparison: Comparison,
     fit: Fit,
-    patch: PixelPatch,
-    look: Looked,
-    form: Form,
-    area_m2: float,
-    carrier: str | None,
-    coast: bool,
-) -> Evidence:
-    names, radiometry_b = feature_radiometry(comparison, comparison.before)
-    _, radiometry_a = feature_radiometry(comparison, comparison.after)
-    before = mean_spectrum(patch, names, radiometry_b, after=False)
-    after = mean_spectrum(patch, names, radiometry_a, after=True)
-    return Evidence(
-        before,
-        after,
-        area_m2,
-        form.length_m,
-        form.width_m,
-        form.rectangularity,
-        comparison.grid.pixel_m,
-        straightness=form.straightness,
-        context=look.context,
-        carrier=Carrier.named(carrier) if carrier else None,
-        near=frozenset({"coast"}) if coast else frozenset(),
-        reflectance=is_calibrated(comparison),
-        dark_before=fit.dark_before,
-        dark_after=fit.dark_after,
-    )
+    candidates: Sequence[_Candidate],
+    carriers: Sequence[str | None],
+    coasts: Sequence[bool],
+) -> Iterator[Evidence]:
+    """Yield what the activity of each candidate is decided on."""
+    pixel_m, calibrated = comparison.grid.pixel_m, is_calibrated(comparison)
+    for candidate, carrier, coast in zip(candidates, carriers, coasts, strict=True):
+        form = candidate.form
+        yield Evidence(
+            candidate.before,
+            candidate.after,
+            candidate.area_m2,
+            form.length_m,
+            form.width_m,
+            form.rectangularity,
+            pixel_m,
+            straightness=form.straightness,
+            context=candidate.look.context,
+            carrier=Carrier.named(carrier) if carrier else None,
+            near=frozenset({"coast"}) if coast else frozenset(),
+            reflectance=calibrated,
+            dark_before=fit.dark_before,
+            dark_after=fit.dark_after,
+        )
 
 
 def _labels(comparison: Comparison, area: Area) -> dict[str, Any]:
@@ -303,22 +301,16 @@ def smallest_area_m2(activity: Activity, minimum: MinimumArea) -> float:
     return named.get(activity, minimum.default)
 
 
-def _identity(comparison: Comparison, patch: PixelPatch) -> dict[str, Any]:
-    """Identity from place and dates: the same patch found again gets the same one."""
-    row, col = int(patch.runs[0, 0]), int(patch.runs[0, 1])
-    x, y = comparison.grid.transform * (col, row)
-    text = json.dumps(
-        [
-            comparison.area.area_id,
-            comparison.period,
-            comparison.pipeline.name,
-            comparison.grid.crs.to_wkt(),
-            [round(x, 6), round(y, 6)],
-            comparison.before.day_text,
-            comparison.after.day_text,
-        ]
-    )
-    return {"patch_id": f"{comparison.period}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"}
+def _identities(comparison: Comparison, patches: Sequence[PixelPatch]) -> list[str]:
+    """Identities from place and dates: the same patch found again gets the same one."""
+    transform, wkt = comparison.grid.transform, comparison.grid.crs.to_wkt()
+    dates, found = (comparison.before.day_text, comparison.after.day_text), []
+    for patch in patches:
+        x, y = transform * (int(patch.runs[0, 1]), int(patch.runs[0, 0]))
+        place = [wkt, [round(x, 6), round(y, 6)]]
+        text = json.dumps([comparison.area.area_id, comparison.period, comparison.pipeline.name, *place, *dates])
+        found.append(f"{comparison.period}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+    return found
 
 
 def _carriers(geometries: Sequence[BaseGeometry], surroundings: Surroundings) -> list[str | None]:
@@ -330,7 +322,9 @@ def _carriers(geometries: Sequence[BaseGeometry], surroundings: Surroundings) ->
 
 def _at_coast(geometries: Sequence[BaseGeometry], surroundings: Surroundings) -> list[bool]:
     """Whether each patch touches ground that the carrier layer calls shoreline or nearshore water."""
-    return [len(surroundings.sea.query(geometry, predicate="intersects")) > 0 for geometry in geometries]
+    at_sea, _ = surroundings.sea.query(np.array(geometries, object), predicate="intersects")
+    touching = set(at_sea.tolist())
+    return [number in touching for number in range(len(geometries))]
 
 
 def _overlaps(rows: Sequence[Mapping[str, Any]], area: Area, surroundings: Surroundings) -> list[dict[str, Any]]:

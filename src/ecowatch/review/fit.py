@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Fit:
     dark_after: Mapping[str, float] = field(default_factory=dict)
     water: WaterTurn | None = None
 
-    @property
+    @cached_property
     def shift_px(self) -> float | None:
         """Length of the displacement left after alignment where it is largest, pixels; what a patch edge may be off by."""
         shift = self.residual or self.measured

@@ -286,15 +286,19 @@ class _DateReader:
         self._shift = shift
         self._clear = clear_scl
         self._quality_state: Array | None = None
+        self._quick: Array | None = None
 
     def quick_state(self) -> Array | None:
         """State over the window from the quality layer alone; None where the bands themselves must be read."""
         if len(self._scenes) > 1 or self._needs_bands(self._scenes[0]):
             return None
-        return self._edges_off(self._quality(self._scenes[0]))
+        self._quick = self._edges_off(self._quality(self._scenes[0]))
+        return self._quick
 
     def values_and_state(self, *, fold_fill: bool) -> tuple[Array, Array]:
         """Values over the window grown by the reach, and the state over the window, edges taken off."""
+        if self._quick is not None and not fold_fill:
+            return self._values(self._scenes[0]), self._quick
         values: Array | None = None
         state: Array | None = None
         for scene in self._scenes:
@@ -327,14 +331,17 @@ class _DateReader:
         self._quality_state = quality_state(scene, pixels, clear_scl=self._clear)
         return self._quality_state
 
+    def _values(self, scene: Scene) -> Array:
+        layers = [scene.band(role).layer for role in self._roles]
+        return self._reader.read(layers, self._window.padded(self._reach.values_px), shift=self._shift).values
+
     def _scene(self, scene: Scene, *, fold_fill: bool) -> tuple[Array, Array]:
         layers = [scene.band(role).layer for role in self._roles]
         trim = self._reach.state_px - self._reach.values_px
         if not self._needs_bands(scene):
             state = self._quality(scene)
             if not fold_fill:
-                window = self._window.padded(self._reach.values_px)
-                return self._reader.read(layers, window, shift=self._shift).values, state
+                return self._values(scene), state
             pixels = self._reader.read(layers, self._window.padded(self._reach.state_px), shift=self._shift)
             filled = fill_state(pixels.values, pixels.covered, fill=layers[0].fill)
             return _cropped(pixels.values, trim), np.maximum(state, filled)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..atomic import replacing
 from ..codes import State
-from ..detect import BlockResult, Margins, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
+from ..detect import BlockResult, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import PixelPatch
@@ -277,14 +277,8 @@ def _process_block(
         weights = fit.score.for_numbers(radiometry_b, radiometry_a)
         weak, strong = fit.thresholds.weak, fit.thresholds.strong
 
-    def wider(margins: Margins) -> tuple[Array, Array]:
-        around = Window(
-            window.row0 - margins.top,
-            window.col0 - margins.left,
-            window.row1 + margins.bottom,
-            window.col1 + margins.right,
-        )
-        return read_values(reader, comparison, around, shift=fit.applied)
+    def wider(part: Window) -> tuple[Array, Array]:
+        return read_values(reader, comparison, part.moved(window.row0, window.col0), shift=fit.applied)
 
     result, score = detect_block(
         before,

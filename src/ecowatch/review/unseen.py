@@ -77,6 +77,8 @@ def unseen_row(
 
 def polygons_of(geometry: BaseGeometry) -> MultiPolygon:
     """Return the polygons of a geometry, without the lines and points that cutting leaves."""
+    if geometry.geom_type == "Polygon" and not geometry.is_empty:
+        return shapely.multipolygons([geometry])
     parts = [p for p in shapely.get_parts(geometry) if p.geom_type == "Polygon" and not p.is_empty]
     parts += [q for p in shapely.get_parts(geometry) if p.geom_type == "MultiPolygon" for q in p.geoms]
     return MultiPolygon(parts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .assemble import assemble
-from .candidates import pixel_patches
 from .fit import fit_comparison
+from .found import found_in
 from .look import look_at
 from .pair import Comparison
 from .result import AreaResult, Surroundings
@@ -28,5 +28,5 @@ def review_whole(comparison: Comparison, surroundings: Surroundings) -> AreaResu
     """
     fit = fit_comparison(comparison)
     tile = process(Task(comparison, comparison.grid.window), fit)
-    looks = look_at(comparison, fit, pixel_patches(comparison, [tile.blocks]))
-    return assemble(comparison, fit, [tile], [], looks, surroundings)
+    found = found_in(comparison, [tile])
+    return assemble(comparison, fit, found, [], look_at(comparison, fit, found.patches), surroundings)
