@@ -67,6 +67,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{review} {period}:{state};任务 {run},第 {attempt} 次;{host} 进程 {pid};始于 {started},更新于 {updated}",
         "{review} {period}: {state}; run {run}, attempt {attempt}; {host}, process {pid}; since {started}, told {updated}",
     ),
+    "shard": ("分片", "shard"),
+    "shards_line": ("分片:{of} 个中已开始 {begun} 个", "shards: {begun} of {of} begun"),
     "end_title": ("ecowatch {review} {period}:{outcome}({code})", "ecowatch {review} {period}: {outcome} ({code})"),
     "end_where": ("主机 {host};用时 {minutes:.1f} 分钟", "on {host}; {minutes:.1f} minutes"),
     "end_areas": (

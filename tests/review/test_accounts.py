@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 from ecowatch.atomic import write_text
 from ecowatch.cli import app
 from ecowatch.codes import TaskStatus
-from ecowatch.errors import LockedError, StorageError
+from ecowatch.errors import ConfigError, LockedError, StorageError, UnavailableError
 from ecowatch.review import run_review, standing
 from ecowatch.review.accounts import Accounts, RunState, read_accounts
 from ecowatch.review.lock import review_lock
 from ecowatch.settings import Cluster, Review, load
 from tests.walk.kills import Case, make_case
+
+from .test_poison import Dask, scheduler  # noqa: F401 - a fixture
 
 CLUSTER = Cluster(scheduler="threads", workers=2, tile_px=128)
 
@@ -89,6 +91,34 @@ def test_a_stopped_run_is_taken_up_and_only_unfinished_tasks_run_again(case: Cas
     assert json.loads(record.read_text("utf-8"))["tasks"]["stages"]["tile"]["produced"] == tiles["produced"]
 
 
+def test_a_run_whose_workers_are_gone_for_good_ends_and_is_taken_up(
+    case: Case,
+    review: Review,
+    scheduler: Dask,  # noqa: F811
+) -> None:
+    place = Cluster(scheduler=scheduler.address, tile_px=128, worker_wait_s=1)
+
+    def kill(_: str, step: str, done: int, __: int) -> None:
+        if step == "tile" and done == 2:
+            scheduler.working.kill()
+
+    said = r"NO_WORKER tcp://.*: no worker for 1 s; start workers, or raise 'worker_wait_s'; then resume: finished work"
+    # The scheduler lives on; it would keep the tasks for a worker that never comes.
+    with pytest.raises(UnavailableError, match=said) as caught:
+        run_review(review, place, progress=kill)
+    assert caught.value.exit_code == 69
+    told = standing(case.runs / "kills")
+    assert (told["state"], told["exit_code"]) == ("stopped", 69) and told["error"].startswith("NO_WORKER")
+    kept = len(files(case, "[!.]*.npz"))
+    # Nor is one waited for longer where there is none from the start.
+    with pytest.raises(UnavailableError, match="NO_WORKER"):
+        run_review(review, place)
+    assert kept >= 2 and told["stages"]["tile"]["left"] > 0
+    resumed = run_review(review, CLUSTER)
+    tiles = resumed.tasks["tile"]
+    assert resumed.failures == () and (tiles["skipped"], tiles["produced"]) == (kept, tiles["expected"] - kept)
+
+
 def test_a_run_killed_before_its_last_word_is_known_to_be_complete(case: Case, review: Review) -> None:
     run_review(review, CLUSTER)
     path = case.runs / "kills" / "accounts.json"
@@ -118,6 +148,39 @@ def test_a_second_run_of_the_same_review_is_refused(case: Case, review: Review) 
     with review_lock(case.runs / "kills"), pytest.raises(LockedError, match="REVIEW_LOCKED"):
         run_review(review, CLUSTER)
     assert read_accounts(case.runs / "kills") is None
+
+
+def test_a_second_run_is_refused_before_it_reads_anything(case: Case, review: Review) -> None:
+    """Its scenes are not there: had it planned first, it would have said so."""
+    nowhere = tuple(s.model_copy(update={"path": s.path / "absent"}) for s in review.sources)
+    blind = review.model_copy(update={"sources": nowhere})
+    with pytest.raises(ConfigError, match="PATH_MISSING"):
+        run_review(blind, CLUSTER)
+    with review_lock(case.runs / "kills"), pytest.raises(LockedError, match="REVIEW_LOCKED") as caught:
+        run_review(blind, CLUSTER)
+    assert caught.value.exit_code == 75
+
+
+def test_a_copy_that_failed_is_told_and_does_not_make_a_run_partial(tmp_path: Path) -> None:
+    books = Accounts(tmp_path, "r", "2026H1", run_id="x")
+    books.expect("ingest", "scene", kept=False)
+    books.ended("ingest", "scene", "copy B04.jp2", "DISK_FULL B04.tif: no space; free some")
+    books.close([], 0)
+    told = read_accounts(tmp_path)
+    assert told is not None and (told["state"], told["failures_in_all"]) == ("done", 1)
+    assert told["failures"][0]["what"] == "copy B04.jp2" and told["stages"]["ingest"]["failed"] == 1
+
+
+def test_what_shards_produced_is_not_taken_for_kept(tmp_path: Path) -> None:
+    """Two shards computed the same fit of b: it is one fit."""
+    books = Accounts(tmp_path, "r", "2026H1", run_id="x")
+    for area_id, kept in (("a", True), ("a", True), ("b", True), ("c", False)):
+        books.expect("fit", area_id, kept=kept)
+    shards = ({"a": {"expected": 1, "produced": 1}, "b": {"produced": 1}}, {"b": {"produced": 1}, "c": {"failed": 1}})
+    books.join({"areas": {"fit": areas}} for areas in shards)
+    books.settle("fit")
+    books.check()
+    assert books.totals()["fit"] == {"expected": 4, "produced": 2, "skipped": 1, "failed": 1, "quarantined": 0}
 
 
 def test_every_task_stands_in_the_books_once(tmp_path: Path) -> None:

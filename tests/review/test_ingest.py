@@ -10,18 +10,19 @@ import pytest
 from ecowatch.cli import app
 from ecowatch.raster import is_sound, seal_of
 from ecowatch.review import Ingested, RunResult, ingest_review, make_plan, planned_tasks, run_review
+from ecowatch.review.accounts import Accounts
 from ecowatch.review.engine import started
 from ecowatch.review.ingest import Copies, ingest, sound_copies, with_copies
 from ecowatch.settings import Cluster, Review
 from ecowatch.settings.review import Cache
 
-from ..walk.conftest import demo_review, sample  # noqa: F401 - a fixture
+from ..walk.conftest import demo_review
 
 THREADS = Cluster(scheduler="threads", workers=2)
 
 
 @pytest.fixture
-def review(sample: Path, tmp_path: Path) -> Callable[..., Review]:  # noqa: F811
+def review(sample: Path, tmp_path: Path) -> Callable[..., Review]:
     def make(name: str, **cache: object) -> Review:
         made = demo_review(sample, tmp_path / name)
         return made.model_copy(update={"sources": made.sources[:1], "cache": Cache(**cache)})  # type: ignore[arg-type]
@@ -44,6 +45,8 @@ def test_a_run_from_copies_equals_a_run_from_jpeg_2000_byte_by_byte(review: Call
     assert copies_in(review("plain")) == []
     made = copies_in(review("copied"))
     assert len(made) == told.count("ingest") >= 14 and all(is_sound(copy) for copy in made)
+    ingest_stage = copied.tasks["ingest"]
+    assert ingest_stage["produced"] == ingest_stage["expected"] == len(made) and plain.tasks["ingest"]["expected"] == 0
     assert told.index("fit") > max(i for i, step in enumerate(told) if step == "ingest")
     assert plain.plan.run_id == copied.plan.run_id
     assert products(plain) == products(copied)
@@ -100,10 +103,15 @@ def ingested(settings: Review) -> tuple[Copies, Ingested, list[str]]:
     """The stage alone, as a run comes to it."""
     told: list[str] = []
     plan = make_plan(settings)
+    books = Accounts()
     with started(THREADS) as engine:
-        copies, figures = ingest(
-            engine, plan, planned_tasks(plan, THREADS), lambda where, step, *_: told.append(f"{step} {where}")
-        )
+        tasks = planned_tasks(plan, THREADS)
+        copies, figures = ingest(engine, plan, tasks, lambda where, step, *_: told.append(f"{step} {where}"), books)
+    # Every band stands in the books once: copied, there before, or not to be copied.
+    booked = books.totals()["ingest"]
+    books.check()
+    assert (booked["produced"], booked["skipped"]) == (figures.made, figures.kept)
+    assert booked["failed"] == books.failures_in_all == len(figures.failures)
     return copies, figures, told
 
 

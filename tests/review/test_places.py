@@ -81,8 +81,8 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def pods(**changes: Any) -> Cluster:
-    wanted = {"image": "ecowatch:1", "claim": "eco-data", "namespace": "eco", "cpu": 1.5, "wait_s": 1} | changes
-    return Cluster(scheduler="kubernetes", workers=7, kubernetes=Kubernetes(**wanted))
+    wanted = {"image": "ecowatch:1", "claim": "eco-data", "namespace": "eco", "cpu": 1.5} | changes
+    return Cluster(scheduler="kubernetes", workers=7, worker_wait_s=1, kubernetes=Kubernetes(**wanted))
 
 
 def as_pod(part: dict[str, Any]) -> dict[str, Any]:

@@ -10,19 +10,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from distributed import Client
 
 from ecowatch.codes import TaskStatus
-from ecowatch.errors import UnavailableError
+from ecowatch.errors import SceneError, UnavailableError
 from ecowatch.review.accounts import status_of
 from ecowatch.review.engine import Job, started
 from ecowatch.settings import Cluster
 
 POISON = 7
+GONE = 107
 
 
-def task(number: int, folder: Path) -> str | None:
+def task(number: int, folder: Path) -> None:
     """One of twenty: tells that it began, ends its process where it is the poison, tells that it ended."""
     with (folder / f"{number}.began").open("a") as tries:
         tries.write("x")
@@ -30,14 +33,16 @@ def task(number: int, folder: Path) -> str | None:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     (folder / f"{number}.done").write_text("")
-    return "SCENE_TORN a.tif: cut off; fetch it again" if number == 3 else None
+    if number == 3:
+        raise SceneError("SCENE_TORN", "a.tif", "cut off", "fetch it again")
+    if number == GONE:
+        raise UnavailableError("STORE_UNAVAILABLE", "s3://a/b.tif", "refused, 4 times", "run again")
 
 
-def slow_task(number: int, folder: Path) -> str | None:
+def slow_task(number: int, folder: Path) -> None:
     (folder / f"{number}.worker").write_text(str(os.getpid()))
     time.sleep(1.0)
     (folder / f"{number}.done").write_text("")
-    return None
 
 
 def test_a_task_that_kills_its_worker_is_quarantined_alone(tmp_path: Path) -> None:
@@ -67,8 +72,30 @@ def test_a_worker_killed_from_outside_costs_no_task(tmp_path: Path) -> None:
     assert told == dict.fromkeys(range(6)) and len(list(tmp_path.glob("*.done"))) == 6
 
 
+def test_what_a_run_needs_and_misses_ends_it_whole(tmp_path: Path) -> None:
+    """The way from a worker process keeps all four parts of the error; the tasks after it are not begun."""
+    told = []
+    with (
+        pytest.raises(
+            UnavailableError, match=r"^STORE_UNAVAILABLE s3://a/b\.tif: refused, 4 times; run again$"
+        ) as caught,
+        started(Cluster(workers=1, tasks_per_worker=1)) as engine,
+    ):
+        told += list(engine.each(Job(n, task, (n, tmp_path)) for n in range(GONE - 2, GONE + 20)))
+    assert caught.value.exit_code == 69 and caught.value.where == "s3://a/b.tif"
+    assert len(list(tmp_path.glob("*.began"))) == 3
+
+
+class Dask(NamedTuple):
+    """A scheduler and its one worker, processes of their own that are up."""
+
+    address: str
+    serving: subprocess.Popen[bytes]
+    working: subprocess.Popen[bytes]
+
+
 @pytest.fixture
-def scheduler() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def scheduler() -> Iterator[Dask]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -87,19 +114,20 @@ def scheduler() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         **quiet,  # type: ignore[arg-type]
     )
     try:
-        yield address, serving
+        with Client(address) as client:
+            client.wait_for_workers(1, timeout=60)
+        yield Dask(address, serving, working)
     finally:
         for process in (serving, working):
             process.kill()
             process.wait()
 
 
-def test_a_scheduler_that_dies_is_a_coded_error(scheduler: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    address, serving = scheduler
+def test_a_scheduler_that_dies_is_a_coded_error(scheduler: Dask, tmp_path: Path) -> None:
+    address, serving, _ = scheduler
     done = []
     told = r"SCHEDULER_LOST tcp://.*went away.*finished work is kept"
     with pytest.raises(UnavailableError, match=told) as caught, started(Cluster(scheduler=address)) as engine:
-        engine.client.wait_for_workers(1, timeout=60)
         for name, error in engine.each(Job(n, slow_task, (n, tmp_path)) for n in range(6)):
             assert error is None
             done.append(name)

@@ -1,11 +1,9 @@
-"""Fixtures of the walk: the sample, small reviews of any scenes, runs in this process."""
+"""Fixtures of the walk: small reviews of any scenes, runs in this process."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,19 +39,6 @@ class Run:
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.package.read_bytes()).hexdigest()
-
-
-@pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample of `make demo`, written anew."""
-    folder = tmp_path_factory.mktemp("sample") / "demo"
-    arguments = sys.argv
-    sys.argv = ["make_sample.py", "--out", str(folder)]
-    try:
-        runpy.run_path(str(ROOT / "sample_data" / "make_sample.py"), run_name="__main__")
-    finally:
-        sys.argv = arguments
-    return folder
 
 
 def demo_review(sample: Path, runs: Path, **changes: object) -> Review:

@@ -68,7 +68,8 @@ def kept(folder: Path) -> dict[str, int]:
     """Count the results that are there, by stage."""
     work = [p.name for p in folder.glob("runs/*/work/*/*/[!._]*")]
     looks, fits = (sum(name.startswith(f"{kind}.") for name in work) for kind in ("look", "fit"))
-    return {"fit": fits, "tile": sum(name.endswith(".npz") for name in work), "look": looks}
+    # Its scenes are GeoTIFF: nothing is copied.
+    return {"ingest": 0, "fit": fits, "tile": sum(name.endswith(".npz") for name in work), "look": looks}
 
 
 def workers_of(pid: int) -> list[int]:

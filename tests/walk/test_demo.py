@@ -143,8 +143,12 @@ def test_the_measured_shift_is_the_planted_one(demo_run: Run) -> None:
     assert (summary.shift_px < 0.1).all()
 
 
-@pytest.mark.parametrize("tile_px", [256, 512, 1024])
-@pytest.mark.parametrize("workers", [1, 2])
+# Every size and either number of workers are in `make test`, every pair of them in `make test-slow`.
+@pytest.mark.parametrize(
+    ("tile_px", "workers"),
+    [(256, 2), (512, 1), (1024, 2)]
+    + [pytest.param(*pair, marks=pytest.mark.slow) for pair in ((256, 1), (512, 2), (1024, 1))],
+)
 def test_the_same_bytes_for_any_tile_size_worker_count_and_order(
     demo_run: Run, sample: Path, tmp_path: Path, tile_px: int, workers: int
 ) -> None:

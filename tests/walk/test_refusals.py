@@ -13,7 +13,10 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
+from click.testing import Result
+from typer.testing import CliRunner
 
+from ecowatch.cli import app
 from ecowatch.errors import ExitCode
 from ecowatch.grid import Grid
 from ecowatch.raster import write_geotiff
@@ -21,15 +24,21 @@ from ecowatch.raster import write_geotiff
 from .conftest import ROOT, Reviewer, demo_review, run
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own: seconds for imports alone, so only where streams and exit code are the matter."""
     return subprocess.run(
         [sys.executable, "-m", "ecowatch", *arguments],
         capture_output=True,
         text=True,
         timeout=240,
-        env=os.environ | {"LANG": "C.UTF-8"} | environment,
+        env=os.environ | {"LANG": "C.UTF-8"},
         check=False,
     )
+
+
+def command(*arguments: str) -> Result:
+    """The command in this process; an error that is not told in a line is raised."""
+    return CliRunner(env={"LANG": "C.UTF-8"}).invoke(app, list(arguments), catch_exceptions=False)
 
 
 @pytest.fixture
@@ -47,8 +56,12 @@ def review_file(sample: Path, tmp_path: Path) -> Path:
     return path
 
 
-def run_file(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return command("run", str(path), "--cluster", str(path.parent / "cluster.toml"), *more)
+def arguments_of(path: Path) -> list[str]:
+    return ["run", str(path), "--cluster", str(path.parent / "cluster.toml")]
+
+
+def run_file(path: Path) -> Result:
+    return command(*arguments_of(path))
 
 
 def test_help_answers_without_numpy() -> None:
@@ -67,8 +80,8 @@ def test_help_answers_without_numpy() -> None:
 
 def test_an_unknown_key_is_bad_configuration(review_file: Path) -> None:
     review_file.write_text(review_file.read_text("utf-8").replace("quicklook", "quiklook"), "utf-8")
-    done = run_file(review_file)
-    assert done.returncode == ExitCode.BAD_CONFIG
+    done = process(*arguments_of(review_file))
+    assert done.returncode == ExitCode.BAD_CONFIG and done.stdout == ""
     assert "review.toml" in done.stderr and "output.quiklook" in done.stderr
     assert "did you mean 'quicklook'?" in done.stderr
 
@@ -81,7 +94,7 @@ def test_a_missing_path_is_bad_configuration(review_file: Path, old: str) -> Non
     assert old in text
     review_file.write_text(text.replace(old, old.rstrip('"') + "x" + ('"' if old.endswith('"') else "")), "utf-8")
     done = run_file(review_file)
-    assert done.returncode == ExitCode.BAD_CONFIG, done.stderr
+    assert done.exit_code == ExitCode.BAD_CONFIG, done.stderr
     assert "MISSING" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -91,7 +104,7 @@ def test_no_overlap_is_bad_input(review_file: Path) -> None:
     areas["geometry"] = areas.geometry.translate(xoff=5)
     areas.to_file(path, driver="GeoJSON")
     done = run_file(review_file)
-    assert done.returncode == ExitCode.BAD_INPUT
+    assert done.exit_code == ExitCode.BAD_INPUT
     assert "NO_OVERLAP" in done.stderr and "redline.geojson" in done.stderr and "CRS" in done.stderr
 
 
@@ -99,13 +112,13 @@ def test_no_overlap_is_bad_input(review_file: Path) -> None:
 def test_an_unreadable_boundary_is_bad_input(review_file: Path, content: bytes) -> None:
     (review_file.parent / "demo" / "redline.geojson").write_bytes(content)
     done = run_file(review_file)
-    assert done.returncode == ExitCode.BAD_INPUT, done.stderr
+    assert done.exit_code == ExitCode.BAD_INPUT, done.stderr
     assert "redline.geojson" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_unknown_area_is_named_with_the_known_ones(review_file: Path) -> None:
     done = command("rerun", str(review_file), "--area", "nowhere")
-    assert done.returncode == ExitCode.BAD_INPUT
+    assert done.exit_code == ExitCode.BAD_INPUT
     assert "nowhere" in done.stderr and "demo-reserve" in done.stderr
 
 
@@ -116,7 +129,7 @@ def test_an_unreadable_scene_is_quarantined_and_the_review_goes_on(review_file: 
     broken = uav / "uav_20260601.tif"
     broken.write_bytes(sound[-1].read_bytes()[:300_000])
     done = run_file(review_file)
-    assert done.returncode == ExitCode.PARTIAL, done.stderr
+    assert done.exit_code == ExitCode.PARTIAL, done.stderr
     assert "RASTER_TRUNCATED" in done.stderr and broken.name in done.stderr and "fetch it again" in done.stderr
     (package,) = review_file.parent.glob("runs/half_yearly/*/flagged.gpkg")
     assert len(geopandas.read_file(package, layer="patch")) >= 4
@@ -129,7 +142,7 @@ def test_all_scenes_of_a_date_unreadable_leaves_the_area_not_observed(review_fil
     for path in (review_file.parent / "demo" / "uav").glob("uav_2026*.tif"):
         path.write_bytes(b"<!DOCTYPE html>")
     done = run_file(review_file)
-    assert done.returncode == ExitCode.PARTIAL
+    assert done.exit_code == ExitCode.PARTIAL
     assert "HTML page" in done.stderr
     (package,) = review_file.parent.glob("runs/half_yearly/*/flagged.gpkg")
     summary = geopandas.read_file(package, layer="area_summary").iloc[0]
@@ -138,7 +151,7 @@ def test_all_scenes_of_a_date_unreadable_leaves_the_area_not_observed(review_fil
 
 
 def test_logs_as_json(review_file: Path) -> None:
-    done = run_file(review_file, "--log", "json")
+    done = process(*arguments_of(review_file), "--log", "json")
     assert done.returncode == ExitCode.DONE, done.stderr
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     assert {"progress", "row", "result"} <= {e["event"] for e in events}
@@ -146,22 +159,22 @@ def test_logs_as_json(review_file: Path) -> None:
 
 def test_a_stopped_run_says_try_again_and_then_completes(review_file: Path) -> None:
     """SIGTERM in the middle, as SLURM sends it: exit 75, no half-made product, and the same command completes."""
-    arguments = ["run", str(review_file), "--cluster", str(review_file.parent / "cluster.toml"), "--log", "json"]
+    arguments = [*arguments_of(review_file), "--log", "json"]
     with subprocess.Popen(
         [sys.executable, "-m", "ecowatch", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stderr is not None
-        assert '"fit"' in next(line for line in process.stderr if '"progress"' in line)
-        process.terminate()
-        process.stderr.read()
-    assert process.returncode == ExitCode.TRY_AGAIN
+    ) as stopped:
+        assert stopped.stderr is not None
+        assert '"fit"' in next(line for line in stopped.stderr if '"progress"' in line)
+        stopped.terminate()
+        stopped.stderr.read()
+    assert stopped.returncode == ExitCode.TRY_AGAIN
     assert list(review_file.parent.glob("runs/half_yearly/*/flagged.gpkg")) == []
-    assert run_file(review_file).returncode == ExitCode.DONE
+    assert run_file(review_file).exit_code == ExitCode.DONE
 
 
 def test_plan_is_printed_and_written(review_file: Path) -> None:
     done = command("plan", str(review_file), "--lang", "zh")
-    assert done.returncode == ExitCode.DONE, done.stderr
+    assert done.exit_code == ExitCode.DONE, done.stderr
     assert "1 新 / 0 跳过 / 0 重算" in done.stdout
     (line,) = (review_file.parent / "runs" / "half_yearly" / "plan.jsonl").read_text("utf-8").splitlines()
     row = json.loads(line)
@@ -178,7 +191,7 @@ def test_text_from_outside_stays_text(review_file: Path) -> None:
     shutil.rmtree(review_file.parent / "demo" / "sentinel2")
     (review_file.parent / "demo" / "sentinel2").mkdir()
     done = run_file(review_file)
-    assert done.returncode == ExitCode.DONE, done.stderr
+    assert done.exit_code == ExitCode.DONE, done.stderr
     (package,) = review_file.parent.glob("runs/half_yearly/*/flagged.gpkg")
     assert (geopandas.read_file(package, layer="patch").area_id == hostile).all()
     outside = [p for p in review_file.parent.parent.rglob("*cmd*") if not p.is_relative_to(review_file.parent / "runs")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,16 @@ from typer.testing import CliRunner
 
 from ecowatch.cli import app
 from ecowatch.errors import ConfigError, ExitCode, LockedError
-from ecowatch.review import Shard, make_plan, merge_review, planned_tasks, run_review, run_shard, write_plan
+from ecowatch.review import (
+    Shard,
+    make_plan,
+    merge_review,
+    planned_tasks,
+    run_review,
+    run_shard,
+    shards_standing,
+    write_plan,
+)
 from ecowatch.review.lock import review_lock
 from ecowatch.settings import Cluster, Review
 from ecowatch.settings.example import commented_toml
@@ -51,6 +61,9 @@ def test_shards_in_any_order_give_the_same_bytes(undivided: Run, scenes: Path, t
     assert again.skipped == again.tiles
     merged = Run(merge_review(review, CLUSTER, path))
     assert merged.result.exit_code == ExitCode.DONE
+    # The shard that was run again found all of its tiles kept, and says so.
+    tiles = merged.result.tasks["tile"]
+    assert (tiles["skipped"], tiles["produced"]) == (again.tiles, lines - again.tiles)
     assert merged.result.folder.name == undivided.result.folder.name
     assert merged.digest == undivided.digest
     assert merge_review(review, CLUSTER, path).reused
@@ -70,7 +83,9 @@ def test_a_missing_shard_is_named_and_its_tiles_are_not_observed(undivided: Run,
         f"SHARD_MISSING shard 1/{OF}: it has not been run; run it, then merge again"
     }
     counted = part.result.tasks["tile"]
-    assert counted["failed"] == missing and counted["expected"] == counted["failed"] + counted["skipped"]
+    assert counted["failed"] == missing and counted["skipped"] == 0
+    assert counted["expected"] == counted["failed"] + counted["produced"]
+    assert counted["produced"] == sum(shard.tasks["tile"]["produced"] for shard in of)
     # Not observed is never no change: the areas that lost tiles say so.
     short = {f.area_id for f in part.result.failures}
     shares = part.layer("area_summary").set_index("area_id").observed_share
@@ -98,7 +113,10 @@ def test_what_failed_in_a_shard_is_told_by_the_merge_as_an_undivided_run_tells_i
     assert merged.result.failures == undivided.result.failures and merged.result.failures
     assert all("RASTER_UNREADABLE" in str(f.error) for f in merged.result.failures)
     assert merged.digest == undivided.digest
-    assert merged.result.tasks["tile"]["failed"] == undivided.result.tasks["tile"]["failed"]
+    # Their accounts, joined, are those of the run in one go.
+    assert merged.result.tasks == undivided.result.tasks and merged.result.tasks["tile"]["failed"]
+    record = json.loads((merged.result.folder / "run.json").read_text("utf-8"))
+    assert record["tasks"]["stages"] == merged.result.tasks
 
 
 def test_a_plan_of_other_settings_is_refused_before_anything_is_done(scenes: Path, tmp_path: Path) -> None:
@@ -128,6 +146,41 @@ def test_shards_run_beside_one_another_but_not_beside_a_run(scenes: Path, tmp_pa
             merge_review(review, CLUSTER, path)
     with review_lock(folder), pytest.raises(LockedError, match="REVIEW_LOCKED"):
         run_shard(review, CLUSTER, path, Shard(1, OF))
+
+
+def test_status_tells_of_every_shard_that_was_begun(scenes: Path, tmp_path: Path) -> None:
+    review, path = planned(tmp_path, scenes)
+    toml, folder = str(tmp_path / "review.toml"), review.runs / review.name
+    done = run_shard(review, CLUSTER, path, Shard(0, OF))
+
+    def stop(_: str, step: str, *__: int) -> None:
+        if step == "tile":
+            raise SystemExit(75)
+
+    with pytest.raises(SystemExit):
+        run_shard(review, CLUSTER, path, Shard(2, OF), progress=stop)
+    shards = json.loads(CliRunner().invoke(app, ["status", toml, "--json"]).stdout)["review"]["shards"]
+    assert {name: told["state"] for name, told in shards.items()} == {f"0/{OF}": "done", f"2/{OF}": "stopped"}
+    tiles = shards[f"0/{OF}"]["stages"]["tile"]
+    assert (tiles["expected"], tiles["produced"], tiles["left"]) == (done.tiles, done.tiles, 0)
+    assert shards[f"2/{OF}"]["exit_code"] == 75 and shards[f"2/{OF}"]["stages"]["tile"]["left"] > 0
+    words = CliRunner().invoke(app, ["status", toml, "--lang", "en"]).stdout
+    assert f"shards: 2 of {OF} begun" in words and "no run yet" in words
+    (book,) = folder.glob("shards/*")
+    with review_lock(book / f"1_of_{OF}"), pytest.raises(LockedError, match="REVIEW_LOCKED"):
+        run_shard(review, CLUSTER, path, Shard(1, OF))
+    # Once the whole is done otherwise, and as another run, they are of no interest.
+    run_review(review.model_copy(update={"only": ("a",)}), CLUSTER)
+    assert shards_standing(folder) == {}
+
+
+def test_a_shard_whose_fit_is_gone_makes_it_anew(scenes: Path, tmp_path: Path) -> None:
+    review, path = planned(tmp_path, scenes)
+    first = run_shard(review, CLUSTER, path, Shard(0, 1))
+    (tmp_path / "runs").glob("many/work/*/*/fit.*").__next__().unlink()
+    again = run_shard(review, CLUSTER, path, Shard(0, 1))
+    assert again.skipped == again.tiles == first.tiles
+    assert again.tasks["fit"]["produced"] == 1 and again.tasks["fit"]["skipped"] == first.tasks["fit"]["produced"] - 1
 
 
 def test_a_kept_tile_that_rotted_is_told_by_the_merge(undivided: Run, scenes: Path, tmp_path: Path) -> None:

@@ -69,10 +69,11 @@ def undisturbed(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(run_review(review, Cluster(scheduler="threads", workers=2, tile_px=TILE_PX)))
 
 
-def on_slurm(folder: Path, **queue: object) -> Cluster:
-    wanted = {"partition": "main", "memory": "1200MiB", "walltime": "00:10:00", "interface": "lo", "wait_s": 240}
+def on_slurm(folder: Path, wait_s: int = 240, **queue: object) -> Cluster:
+    wanted = {"partition": "main", "memory": "1200MiB", "walltime": "00:10:00", "interface": "lo"}
     jobs = Queue(**(wanted | {"lifetime_margin_s": 60, "log_folder": folder / "jobs"} | queue))  # type: ignore[arg-type]
-    return Cluster(scheduler="slurm", workers=2, memory_limit="1GiB", tile_px=TILE_PX, queue=jobs)
+    place = {"workers": 2, "memory_limit": "1GiB", "tile_px": TILE_PX, "worker_wait_s": wait_s}
+    return Cluster(scheduler="slurm", queue=jobs, **place)  # type: ignore[arg-type]
 
 
 def running() -> list[str]:
@@ -113,7 +114,7 @@ def test_a_job_that_is_refused_ends_the_review_at_once(slurm: Path, tmp_path: Pa
 def test_a_queue_that_gives_no_job(slurm: Path, tmp_path: Path) -> None:
     held = on_slurm(tmp_path, wait_s=2, directives=("--hold",))
     with (
-        pytest.raises(UnavailableError, match=r"NO_WORKER slurm: no job has become a worker within 2 s"),
+        pytest.raises(UnavailableError, match=r"NO_WORKER slurm: no worker for 2 s; look at the queue"),
         started(held),
     ):
         pass

@@ -8,15 +8,20 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import shapely
 
 from ecowatch import objects
 from ecowatch.errors import UnavailableError
+from ecowatch.grid import BLOCK_PX, Grid
+from ecowatch.raster import write_geotiff
+from ecowatch.review import run_review, standing
 from ecowatch.scenes import find_scenes
-from ecowatch.settings import Review, SceneSource
+from ecowatch.settings import Cluster, Review, SceneSource
 
 from ..stores import KEY, SECRET, Store, store
-from .conftest import Run, demo_review, run
+from .conftest import Reviewer, Run, demo_review, run
 
 
 @pytest.fixture
@@ -68,6 +73,57 @@ def test_a_store_that_does_not_answer_stops_the_review_with_69(shop: Store, samp
     with pytest.raises(UnavailableError, match="STORE_UNAVAILABLE s3://scenes/") as caught:
         run(in_store(uav_review(sample, tmp_path / "runs"), prefix))
     assert caught.value.exit_code == 69
+
+
+def tall_scenes(folder: Path) -> Path:
+    """Two dates of a strip of six blocks: what one tile reads, the last tile does not."""
+    folder.mkdir()
+    grid = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (6 * BLOCK_PX, 200))
+    rng = np.random.default_rng(3)
+    ground = rng.normal(1500, 200, (3, *grid.shape))
+    for day, built in (("20250420", 0), ("20260425", 2500)):
+        values = ground + rng.normal(0, 15, ground.shape)
+        values[:, 100::BLOCK_PX, 60:120] += built
+        write_geotiff(folder / f"s_{day}.tif", np.clip(values, 1, 9999).astype(np.uint16), grid, nodata=0)
+    return folder
+
+
+def test_a_store_that_dies_among_the_tiles_stops_the_review_with_69_and_it_is_taken_up(
+    shop: Store, reviewer: Reviewer, tmp_path: Path
+) -> None:
+    prefix = uuid.uuid4().hex
+    scenes = tall_scenes(tmp_path / "scenes")
+    shop.put("scenes", scenes, f"{prefix}/")
+    outline = shapely.box(600_000, 3_400_000 - 60 * BLOCK_PX, 602_000, 3_400_000)
+    bands = [{"role": r, "index": i, "scale": 1e-4} for i, r in enumerate(("red", "green", "blue"), 1)]
+    source = {"product": "geotiff", "sensor": "plain", "bands": bands}
+    review = in_store(reviewer(scenes, outline, "EPSG:32650", source), prefix)
+    cluster = Cluster(scheduler="threads", workers=1, tile_px=BLOCK_PX)
+
+    def stop(*_: object) -> None:
+        # The fit reads every block, and its thread keeps them: the tiles shall be another thread's.
+        raise SystemExit(75)
+
+    with pytest.raises(SystemExit):
+        run_review(review, cluster, progress=stop)
+    told: list[str] = []
+
+    def die(_: str, step: str, done: int, __: int) -> None:
+        told.append(step)
+        if done == 1:
+            shop.instead = lambda *_: 503
+
+    with pytest.raises(UnavailableError, match=r"STORE_UNAVAILABLE s3://scenes/.*\.tif: HTTP 503") as caught:
+        run_review(review, cluster, progress=die)
+    assert caught.value.exit_code == 69 and 1 <= told.count("tile") == len(told) < 6
+    stopped = standing(review.runs / review.name)
+    assert (stopped["state"], stopped["exit_code"], stopped["failures"]) == ("stopped", 69, [])
+    assert stopped["error"] == str(caught.value) and stopped["stages"]["tile"]["left"] == 6 - len(told)
+    shop.instead = lambda *_: None
+    resumed = Run(run_review(review, cluster))
+    assert resumed.result.failures == () and resumed.result.tasks["tile"]["skipped"] == len(told)
+    undisturbed = Run(run_review(review.model_copy(update={"runs": tmp_path / "other"}), cluster))
+    assert resumed.digest == undisturbed.digest
 
 
 def test_one_object_that_is_denied_is_quarantined_and_the_others_serve(

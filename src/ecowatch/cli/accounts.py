@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import EcowatchError, LockedError
 from ..texts import Language, text
-from .reviews import EnterOption, Entry, ReissueOption, app, carry_out, load_settings
-from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .options import ClusterFile, EnterOption, LangOption, LogOption, ReissueOption, ReviewFile
+from .reviews import Entry, app, carry_out, load_settings
+from .teller import LogForm, Teller, errors_told, language_of
 
 _COLUMNS = {
     "expected": "expected",
@@ -63,28 +64,51 @@ def _to_take_up(review: Path) -> dict[str, Any]:
 
 def review_standing(review: Path) -> dict[str, Any]:
     """Return how the last or current run of a review file stands."""
-    from ..review import standing  # noqa: PLC0415
+    from ..review import shards_standing, standing  # noqa: PLC0415
 
     settings, _ = load_settings(review, None)
-    return {"review": settings.name, "period": settings.period} | standing(settings.runs / settings.name)
+    folder = settings.runs / settings.name
+    named = {"review": settings.name, "period": settings.period}
+    return named | standing(folder) | {"shards": shards_standing(folder)}
 
 
 def tell_standing(teller: Teller, told: dict[str, Any]) -> None:
-    """Tell how a run stands: one line, a table of its stages, and what failed."""
+    """Tell how a run and its shards stand: a line and a table of each, and what failed."""
     state = text(f"state_{told['state']}", teller.language)
     if told["state"] == "none":
         teller.result(f"{told['review']} {told['period']}: {state}")
-        return
-    teller.result(text("status_line", teller.language, **(told | {"run": told["run_id"], "state": state})))
-    teller.table(_header(teller.language), _rows(told, teller.language))
+    else:
+        teller.result(text("status_line", teller.language, **(told | {"run": told["run_id"], "state": state})))
+        teller.table(_header(teller.language, "stage", "area"), _rows(told, teller.language))
+        _tell_failures(teller, told)
+    if told["shards"]:
+        begun, of = len(told["shards"]), next(iter(told["shards"])).partition("/")[2]
+        teller.result(text("shards_line", teller.language, begun=begun, of=of))
+        teller.table(_header(teller.language, "shard", "run_state", "stage"), _shard_rows(told, teller.language))
+        for shard in told["shards"].values():
+            _tell_failures(teller, shard)
+
+
+def _tell_failures(teller: Teller, told: dict[str, Any]) -> None:
     if told["error"]:
         teller.result(told["error"])
     for failure in told["failures"]:
         teller.result(f"{failure['area_id']} {failure['what']}: {failure['error']}")
 
 
-def _header(language: Language) -> list[str]:
-    return [text(name, language) for name in ("stage", "area", *_COLUMNS.values())]
+def _header(language: Language, *names: str) -> list[str]:
+    return [text(name, language) for name in (*names, *_COLUMNS.values())]
+
+
+def _shard_rows(told: dict[str, Any], language: Language) -> list[list[str]]:
+    rows = []
+    for name, shard in told["shards"].items():
+        state = text(f"state_{shard['state']}", language)
+        for stage, counts in shard["stages"].items():
+            if counts["expected"]:
+                numbers = (str(counts[column]) for column in _COLUMNS)
+                rows.append([name, state, text(f"step_{stage}", language), *numbers])
+    return rows
 
 
 def _rows(told: dict[str, Any], language: Language) -> list[list[str]]:

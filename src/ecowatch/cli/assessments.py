@@ -15,20 +15,9 @@ from ..errors import BoundaryError, ConfigError, LedgerError
 from ..texts import Language, text
 from .accounts import review_standing, tell_standing
 from .lines import boundary_of, state_name, tell_boundary
+from .options import AreaIds, ByOption, JsonOption, LangOption, LedgerFile, LedgerToo, LogOption, ReviewFile
 from .reviews import app
-from .teller import (
-    ByOption,
-    JsonOption,
-    LangOption,
-    LedgerFile,
-    LogForm,
-    LogOption,
-    ReviewFile,
-    Teller,
-    errors_told,
-    language_of,
-    ledger_rules,
-)
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,14 +74,12 @@ def status(
     review: Annotated[
         Path | None, typer.Argument(metavar="[REVIEW.toml]", help="Review file: what its last or current run has done.")
     ] = None,
-    ledger: Annotated[
-        Path | None, typer.Option("--ledger", help="Ledger file: units and problems by state, and its head.")
-    ] = None,
+    ledger: LedgerToo = None,
     as_of: AsOf = None,
     as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
-    """Tell how a review's last or current run stands, or count units and problems of a ledger, or both."""
+    """Tell how a review's last or current run stands, or count a ledger's units and problems by state, or both."""
     teller = Teller(LogForm.AUTO, language_of(lang))
     if review is None and ledger is None:
         raise typer.BadParameter("give one, or both", param_hint="REVIEW.toml, --ledger")
@@ -178,7 +165,7 @@ def boundary(
 @app.command()
 def baseline(
     ledger: LedgerFile,
-    area: Annotated[list[str], typer.Option("--area", help="Identity of an area; may be repeated.")],
+    area: AreaIds,
     as_of: Annotated[datetime, typer.Option("--as-of", formats=_DAY, help="Day of the stock.")],
     by: ByOption,
     inventory: Annotated[

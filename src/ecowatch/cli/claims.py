@@ -11,18 +11,9 @@ import typer
 from ..codes import Rectification
 from ..errors import ExitCode
 from ..texts import Language, text
+from .options import JsonOption, LangOption, LedgerFile, ReviewFile
 from .reviews import app
-from .teller import (
-    JsonOption,
-    LangOption,
-    LedgerFile,
-    LogForm,
-    ReviewFile,
-    Teller,
-    errors_told,
-    language_of,
-    ledger_rules,
-)
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from ..ledger import Event

@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ..codes import ProblemState, VerdictKind, VerdictReason
+from ..codes import VerdictKind, VerdictReason
 from ..errors import ExitCode
 from ..texts import text
+from .options import (
+    AtOption,
+    ByOption,
+    KeyOption,
+    LangOption,
+    LedgerFile,
+    OnlyAreas,
+    OnlyStates,
+    PeriodName,
+    RankOption,
+    ReceiptFile,
+)
 from .reviews import app
-from .teller import AtOption, ByOption, LangOption, LedgerFile, LogForm, Teller, errors_told, language_of, ledger_rules
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from ..desk import Merged
@@ -24,22 +36,14 @@ app.add_typer(review_app, name="review")
 app.add_typer(clue_app, name="clue")
 app.add_typer(exchange_app, name="exchange")
 
-AreaOption = Annotated[list[str] | None, typer.Option("--area", help="Only these areas; may be repeated.")]
-KeyOption = Annotated[
-    Path, typer.Option("--key", help="Key file shared with the other node: 32 bytes or more, mode 600.")
-]
-RankOption = Annotated[
-    int | None, typer.Option("--rank", min=0, help="Rank of this node, 0 highest; 0 for 'national', else 1.")
-]
-
 
 @review_app.command(name="export")
 def export_verdicts(
-    period: Annotated[str, typer.Argument(metavar="PERIOD", help="Such as 2026H1.")],
+    period: PeriodName,
     out: Annotated[Path, typer.Argument(metavar="OUT.gpkg", help="The working copy; an existing one is not replaced.")],
     ledger: LedgerFile,
-    area: AreaOption = None,
-    state: Annotated[list[ProblemState] | None, typer.Option("--state", help="Only these states.")] = None,
+    area: OnlyAreas = None,
+    state: OnlyStates = None,
     lang: LangOption = None,
 ) -> None:
     """Write a working copy: problems and patches to look at, and a log that takes verdicts."""
@@ -147,9 +151,7 @@ def export_clue(  # noqa: PLR0913, PLR0917 - one parameter per option of the com
 
 
 @clue_app.command(name="receipt")
-def clue_receipt(
-    path: Annotated[Path, typer.Argument(metavar="RECEIPT.json")], ledger: LedgerFile, lang: LangOption = None
-) -> None:
+def clue_receipt(path: ReceiptFile, ledger: LedgerFile, lang: LangOption = None) -> None:
     """Record the receipt of a clue that came back filled in."""
     teller = Teller(LogForm.AUTO, language_of(lang))
     with errors_told(teller):
@@ -168,7 +170,7 @@ def export_events(
     to: Annotated[str, typer.Option("--to", help="Name of the node that is to receive it.")],
     out: Annotated[Path, typer.Option("--out", help="The package, a zip.")],
     key: KeyOption,
-    area: AreaOption = None,
+    area: OnlyAreas = None,
     since: Annotated[int, typer.Option("--since", min=0, help="Only events after this number of the log.")] = 0,
     rank: RankOption = None,
     lang: LangOption = None,
@@ -220,7 +222,7 @@ def import_events(
 
 @exchange_app.command()
 def receipt(
-    path: Annotated[Path, typer.Argument(metavar="RECEIPT.json")],
+    path: ReceiptFile,
     ledger: LedgerFile,
     key: KeyOption,
     lang: LangOption = None,

@@ -9,8 +9,9 @@ import typer
 
 from ..errors import ExitCode
 from ..texts import text
+from .options import ClusterFile, LangOption, LogOption, ReviewFile
 from .reviews import app, load_settings
-from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .teller import LogForm, Teller, errors_told, language_of
 
 
 @app.command()

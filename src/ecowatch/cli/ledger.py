@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from ..errors import ExitCode, LedgerError
 from ..texts import text
+from .options import JsonOption, LangOption, LedgerPath, LedgerToo, TakeOver
 from .reviews import app
-from .teller import LangOption, LogForm, Teller, errors_told, language_of, ledger_rules
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 ledger_app = typer.Typer(help="The ledger as a file.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
-
-LedgerPath = Annotated[Path | None, typer.Argument(metavar="LEDGER.db", help="The ledger; or give --ledger.")]
-LedgerFile = Annotated[Path | None, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
-TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Replace the lock of a writer that does not answer; its work is refused.")
-]
 
 
 @ledger_app.command()
 def verify(
     path: LedgerPath = None,
-    ledger: LedgerFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ledger: LedgerToo = None,
+    as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
     """Check the ledger from its pages to its views: exit 0 if it is whole, 65 with what is wrong."""
@@ -54,7 +48,7 @@ def verify(
 
 @ledger_app.command()
 def migrate(
-    path: LedgerPath = None, ledger: LedgerFile = None, take_over: TakeOver = False, lang: LangOption = None
+    path: LedgerPath = None, ledger: LedgerToo = None, take_over: TakeOver = False, lang: LangOption = None
 ) -> None:
     """Bring an older ledger to this program's schema; a copy of it stays beside."""
     teller = Teller(LogForm.AUTO, language_of(lang))
@@ -70,7 +64,7 @@ def migrate(
 
 @ledger_app.command()
 def rebuild(
-    path: LedgerPath = None, ledger: LedgerFile = None, take_over: TakeOver = False, lang: LangOption = None
+    path: LedgerPath = None, ledger: LedgerToo = None, take_over: TakeOver = False, lang: LangOption = None
 ) -> None:
     """Make damaged views anew from a log that is whole; refused if the log itself is damaged."""
     teller = Teller(LogForm.AUTO, language_of(lang))

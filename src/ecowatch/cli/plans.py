@@ -10,8 +10,9 @@ import typer
 
 from ..errors import ExitCode
 from ..texts import text
+from .options import ClusterFile, JsonOption, LangOption, LogOption, ReviewFile
 from .reviews import app, load_settings
-from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .teller import LogForm, Teller, errors_told, language_of
 
 if TYPE_CHECKING:
     from ..review import PlanSummary
@@ -30,7 +31,7 @@ def plan(
     rates: Annotated[
         Path | None, typer.Option("--rates", help="What work costs, TOML from 'benchmarks/national.py rates'.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
     log: LogOption = LogForm.AUTO,
     lang: LangOption = None,
 ) -> None:

@@ -10,19 +10,9 @@ import typer
 from ..codes import Activity, ChangeKind, ProblemState, Rectification
 from ..errors import ExitCode
 from ..texts import Language, text
+from .options import AtOption, ByOption, JsonOption, LangOption, LedgerFile, OnlyAreas, OnlyStates, ReasonOption
 from .reviews import app
-from .teller import (
-    AtOption,
-    ByOption,
-    JsonOption,
-    LangOption,
-    LedgerFile,
-    LogForm,
-    Teller,
-    errors_told,
-    language_of,
-    ledger_rules,
-)
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from ..ledger import Event
@@ -30,14 +20,12 @@ if TYPE_CHECKING:
 problem_app = typer.Typer(help="Problems of the ledger.", no_args_is_help=True)
 app.add_typer(problem_app, name="problem")
 
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why.")]
-
 
 @problem_app.command(name="list")
 def list_problems(
     ledger: LedgerFile,
-    state: Annotated[list[ProblemState] | None, typer.Option("--state", help="Only these states.")] = None,
-    area: Annotated[list[str] | None, typer.Option("--area", help="Only these areas.")] = None,
+    state: OnlyStates = None,
+    area: OnlyAreas = None,
     as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:

@@ -10,18 +10,9 @@ import typer
 
 from ..errors import ExitCode
 from ..texts import text
+from .options import JsonOption, LangOption, LedgerFile, LedgerToo, LogOption, OnlyAreas, PeriodName
 from .reviews import app
-from .teller import (
-    JsonOption,
-    LangOption,
-    LedgerFile,
-    LogForm,
-    LogOption,
-    Teller,
-    errors_told,
-    language_of,
-    ledger_rules,
-)
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from ..report.quality_sheet import Finding
@@ -29,11 +20,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def publish(
-    period: Annotated[str, typer.Argument(metavar="PERIOD", help="2026H1, 2026 or 2021-2025.")],
+    period: PeriodName,
     ledger: LedgerFile,
-    area: Annotated[
-        list[str] | None, typer.Option("--area", help="Identity of an area; may be repeated. All areas without it.")
-    ] = None,
+    area: OnlyAreas = None,
     log: LogOption = LogForm.AUTO,
     lang: LangOption = None,
 ) -> None:
@@ -58,13 +47,11 @@ def publish(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE.gpkg", help="A published period, or a flagged.gpkg.")],
-    ledger: Annotated[
-        Path | None, typer.Option("--ledger", help="Ledger file with the quality rules; the defaults without it.")
-    ] = None,
+    ledger: LedgerToo = None,
     as_json: JsonOption = False,
     lang: LangOption = None,
 ) -> None:
-    """Hold a GeoPackage against the quality rules: exit code 65 where one is broken, 0 where it only warns."""
+    """Hold a GeoPackage against the ledger file's quality rules, or the defaults: exit 65 where one is broken, else 0."""
     teller = Teller(LogForm.AUTO, language_of(lang))
     with errors_told(teller):
         from ..report.quality import check_product  # noqa: PLC0415

@@ -15,27 +15,25 @@ from ..errors import ExitCode
 from ..texts import text
 from .ending import ending
 from .lines import boundary_of, tell_boundary
-from .teller import (
+from .options import (
+    AreaIds,
     ClusterFile,
+    EnterOption,
+    JsonOption,
     LangOption,
     LedgerFile,
-    LogForm,
     LogOption,
+    PlanToo,
+    ReissueOption,
     ReviewFile,
-    Teller,
-    errors_told,
-    language_of,
-    ledger_rules,
 )
+from .teller import LogForm, Teller, errors_told, language_of, ledger_rules
 
 if TYPE_CHECKING:
     from ..ledger import EnteredUnit
     from ..review import RunResult, TaskResult
     from ..settings import Cluster, LedgerSettings, Pipeline, Review
 
-
-EnterOption = Annotated[Path | None, typer.Option("--ledger", help="Ledger file; the run is entered there.")]
-ReissueOption = Annotated[str, typer.Option("--reissue", help="Why a period that was signed off is issued again.")]
 
 app = typer.Typer(
     name="ecowatch",
@@ -54,9 +52,7 @@ def run(
     cluster: ClusterFile = None,
     ledger: EnterOption = None,
     reissue: ReissueOption = "",
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="With --shard: the plan that 'ecowatch plan' wrote.")
-    ] = None,
+    plan: PlanToo = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -78,7 +74,7 @@ def run(
 @app.command()
 def rerun(
     review: ReviewFile,
-    area: Annotated[list[str], typer.Option("--area", help="Identity of an area; may be repeated.")],
+    area: AreaIds,
     cluster: ClusterFile = None,
     ledger: EnterOption = None,
     reissue: ReissueOption = "",
@@ -92,7 +88,7 @@ def rerun(
 @app.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds registry.json and the labelled pairs.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with an object per pair.")] = False,
+    as_json: JsonOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the tables as a Markdown page.")] = None,
     pipelines: Annotated[
         Path | None, typer.Option("--pipelines", help="Folder of pipeline files; the shipped ones without it.")

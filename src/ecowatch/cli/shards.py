@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from .reviews import EnterOption, Entry, ReissueOption, app, finish, load_settings
-from .teller import ClusterFile, LangOption, LogForm, LogOption, ReviewFile, Teller, errors_told, language_of
+from .options import ClusterFile, EnterOption, LangOption, LogOption, PlanFile, ReissueOption, ReviewFile
+from .reviews import Entry, app, finish, load_settings
+from .teller import LogForm, Teller, errors_told, language_of
 
 
 @app.command()
 def merge(
     review: ReviewFile,
-    plan: Annotated[Path, typer.Option("--plan", help="The plan that the shards were run of.")],
+    plan: PlanFile,
     cluster: ClusterFile = None,
     ledger: EnterOption = None,
     reissue: ReissueOption = "",

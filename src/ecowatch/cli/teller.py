@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -32,16 +32,6 @@ class Lang(StrEnum):
 
     ZH = "zh"
     EN = "en"
-
-
-ReviewFile = Annotated[Path, typer.Argument(metavar="REVIEW.toml", help="Review file; see 'ecowatch config example'.")]
-ClusterFile = Annotated[Path | None, typer.Option("--cluster", help="Cluster file; two local processes without it.")]
-LogOption = Annotated[LogForm, typer.Option("--log", help="auto: a bar or lines; json: one JSON object per event.")]
-LedgerFile = Annotated[Path, typer.Option("--ledger", help="Ledger file; see configs/ledger.toml.")]
-ByOption = Annotated[str, typer.Option("--by", help="Name of the person who says so.")]
-AtOption = Annotated[str, typer.Option("--at", help="When it was said: a date, or an instant with its zone.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-LangOption = Annotated[Lang | None, typer.Option("--lang", help="zh or en; from LANG without it.")]
 
 
 def language_of(lang: Lang | None) -> Language:

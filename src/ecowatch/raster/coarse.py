@@ -12,9 +12,8 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
-from ..errors import SceneError
 from ..grid import BLOCK_PX, Grid, Window
-from .files import gdal_env, open_checked, reason_of
+from .files import gdal_env, open_checked, unreadable
 from .layer import Layer, Pixels, Reading, footprint_mask, same_file, whole_numbers, window_over
 from .read import GridReader
 
@@ -144,4 +143,4 @@ def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
                 first = last
             return np.concatenate(strips, axis=1)
     except RasterioError as error:
-        raise SceneError("RASTER_UNREADABLE", layer.path, reason_of(error), "fetch the file again") from error
+        raise unreadable(layer.path, error) from error

@@ -11,10 +11,10 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from ..errors import SceneError
+from ..errors import EcowatchError, SceneError, UnavailableError
 from ..grid import Grid
 from ..intake import Admitted, check_unchanged
-from ..objects import gdal_name, gdal_options, is_object, url_of
+from ..objects import gdal_name, gdal_options, is_object, object_state, url_of
 
 # PAM and directory listings are off so that no sidecar can change what a file says; the network stays shut.
 _GDAL_OPTIONS = {
@@ -62,7 +62,7 @@ def open_checked(path: Path, driver: str, digest: str = "") -> Any:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(path, driver=driver, sharing=False)
     except (RasterioError, UnicodeDecodeError, ValueError) as error:
-        raise SceneError("RASTER_UNREADABLE", path, reason_of(error), "fetch the file again") from error
+        raise unreadable(path, error) from error
 
 
 def _open_object(path: Path, driver: str, digest: str) -> Any:
@@ -73,11 +73,38 @@ def _open_object(path: Path, driver: str, digest: str) -> Any:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(gdal_name(path), driver=driver, sharing=False)
     except (RasterioError, UnicodeDecodeError, ValueError) as error:
-        raise SceneError("RASTER_UNREADABLE", url_of(path), reason_of(error), "fetch the file again") from error
+        raise unreadable(path, error) from error
 
 
-def reason_of(error: BaseException) -> str:
-    """Return what GDAL had to say, on one line."""
+def unreadable(path: Path, error: BaseException) -> EcowatchError:
+    """Return the coded error of a read that failed: an object is not damaged because its store does not answer.
+
+    Parameters
+    ----------
+    path
+        File or object.
+    error
+        What GDAL raised.
+
+    Returns
+    -------
+    EcowatchError
+        ``RASTER_UNREADABLE`` (`SceneError`); ``STORE_UNAVAILABLE`` (`UnavailableError`) where the store is gone.
+    """
+    if is_object(path):
+        try:
+            object_state(path)
+        except UnavailableError as gone:
+            return gone
+        except EcowatchError:
+            # It answers, if only to refuse: then the object is to blame.
+            pass
+    where = url_of(path) if is_object(path) else path
+    return SceneError("RASTER_UNREADABLE", where, _reason_of(error), "fetch the file again")
+
+
+def _reason_of(error: BaseException) -> str:
+    """What GDAL had to say, on one line."""
     cause = error.__cause__ or error
     return " ".join(str(cause).split()) or type(cause).__name__
 

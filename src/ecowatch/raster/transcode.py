@@ -20,9 +20,9 @@ from rasterio.windows import Window as RasterWindow
 
 from ..atomic import replacing, storage_error, write_text
 from ..digests import file_digest
-from ..errors import EcowatchError, SceneError, StorageError
+from ..errors import EcowatchError, StorageError
 from ..grid import BLOCK_PX
-from .files import gdal_env, gdal_version, open_checked, reason_of
+from .files import gdal_env, gdal_version, open_checked, unreadable
 from .layer import Layer
 
 Array = np.ndarray[Any, Any]
@@ -156,5 +156,5 @@ def _strip(dataset: Any, window: RasterWindow, path: Path) -> Array:
     try:
         values: Array = dataset.read(window=window)
     except RasterioError as error:
-        raise SceneError("RASTER_UNREADABLE", path, reason_of(error), "fetch the file again") from error
+        raise unreadable(path, error) from error
     return values

@@ -10,7 +10,7 @@ from .plan_file import PlanSummary, expected_minutes, plan_to_file, write_plan
 from .record import software_versions
 from .result import AreaResult, Coverage, Surroundings
 from .run import RunResult, run_review
-from .shard import Shard
+from .shard import Shard, shards_standing
 from .stages import TaskResult
 from .tile import Task, TileResult, process
 from .whole import review_whole
@@ -43,6 +43,7 @@ __all__ = [
     "review_whole",
     "run_review",
     "run_shard",
+    "shards_standing",
     "software_versions",
     "standing",
     "witnesses_of",

@@ -24,7 +24,7 @@ from ..errors import EcowatchError, ExitCode, StorageError
 from .lock import Held, holder_of
 
 NAME = "accounts.json"
-STAGES = ("fit", "tile", "look")
+STAGES = ("ingest", "fit", "tile", "look")
 WORKER_DIED = "WORKER_DIED"
 """Code of a task that ended its worker each time it was tried alone."""
 _LISTED = 100
@@ -44,7 +44,7 @@ class RunState(StrEnum):
 
 @dataclass
 class Counts:
-    """Tasks of one stage in one area.
+    """Tasks of one stage in one area; of the stage ``ingest``, which comes before all areas, in one scene.
 
     Parameters
     ----------
@@ -112,6 +112,7 @@ class Accounts:
     counts: dict[str, dict[str, Counts]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
     failures: list[Mapping[str, str]] = field(default_factory=list)
     failures_in_all: int = 0
+    _uncopied: list[Mapping[str, str]] = field(default_factory=list)
     _next_s: float = 0.0
 
     def begin(self) -> None:
@@ -145,7 +146,7 @@ class Accounts:
         else:
             counts.failed += 1
             counts.quarantined += status is TaskStatus.QUARANTINED
-            self._fail(area_id, what, error)
+            self._fail(stage, area_id, what, error)
         if time.monotonic() >= self._next_s:
             # What cannot be told must not stop what can still be done; the end is told for certain.
             with suppress(StorageError):
@@ -156,6 +157,28 @@ class Accounts:
         """Enter as failed what was not tried: tiles of an area without a fit, or of a shard that is missing."""
         for counts in self.counts[stage].values():
             counts.failed += counts.left
+
+    def join(self, others: Iterable[Mapping[str, Any]]) -> None:
+        """Enter what shards of this run say: what they produced is here, and was taken for kept from before.
+
+        A fit that two shards computed counts once; a band that two shards had to copy counts for each, as it does for
+        two runs.
+
+        Parameters
+        ----------
+        others
+            Their accounts, from `read_accounts`.
+        """
+        for told in others:
+            for stage, areas in told["areas"].items():
+                for area_id, own in areas.items():
+                    counts = self._of(stage, area_id)
+                    if stage == "ingest":
+                        counts.add(Counts(**own))
+                    else:
+                        produced = min(own.get("produced", 0), counts.skipped)
+                        counts.produced += produced
+                        counts.skipped -= produced
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Return the figures by stage."""
@@ -203,8 +226,10 @@ class Accounts:
             ``CANNOT_WRITE`` or ``DISK_FULL``.
         """
         self.check()
-        self.failures = [{key: str(f[key]) for key in ("area_id", "what", "error")} for f in failures[:_LISTED]]
-        self.failures_in_all, self.exit_code = len(failures), exit_code
+        # A copy that failed costs time, nothing else: the run is not partial for it, yet it is told.
+        told = [*self._uncopied, *({key: str(f[key]) for key in ("area_id", "what", "error")} for f in failures)]
+        self.failures, self.failures_in_all = told[:_LISTED], len(told)
+        self.exit_code = exit_code
         self.state = RunState.PARTIAL if failures else RunState.DONE
         self.write()
 
@@ -261,10 +286,13 @@ class Accounts:
             counts = areas[area_id] = Counts()
         return counts
 
-    def _fail(self, area_id: str, what: str, error: str) -> None:
+    def _fail(self, stage: str, area_id: str, what: str, error: str) -> None:
+        told = {"area_id": area_id, "what": what, "error": error}
         self.failures_in_all += 1
         if len(self.failures) < _LISTED:
-            self.failures.append({"area_id": area_id, "what": what, "error": error})
+            self.failures.append(told)
+        if stage == "ingest":
+            self._uncopied.append(told)
 
     def write(self) -> None:
         """Write the file as a whole."""

@@ -1,18 +1,19 @@
 """Who carries the jobs out: threads, processes or a cluster; the only importer of Dask.
 
-A job is a function and its arguments; it returns None, or the error as text. What a job computes it writes itself, whole,
-so that a worker that dies takes nothing with it, and a job that is done twice does no harm.
+A job is a function and its arguments; it returns nothing, or raises. What a job computes it writes itself, whole, so that
+a worker that dies takes nothing with it, and a job that is done twice does no harm. Its error is caught here, once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import queue
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import dask.config
-from distributed import Client, Future, KilledWorker, LocalCluster, Status, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Status
 
 from ..errors import ConfigError, EcowatchError, UnavailableError
 from ..raster import Reading, require_fast
-from ..settings import Cluster, Kubernetes, Queue
+from ..settings import Cluster, Kubernetes
 from .places import REMOTE_ENVIRONMENT, WORKER_ENVIRONMENT, job_options, pod_resources, with_data, worker_command
 from .tile import warm_up
 
@@ -37,15 +38,16 @@ _DASK_SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
 }
 
-
 _STARTS = 3
+# Where nothing has ended for so long, workers are counted.
+_COUNT_EVERY_S = 1.0
 
 
 class Job(NamedTuple):
     """One thing to do: the name it is told by, the function, and what it is called with."""
 
     name: Any
-    function: Callable[..., str | None]
+    function: Callable[..., None]
     arguments: tuple[Any, ...]
 
 
@@ -74,7 +76,7 @@ class Engine:
         """Jobs that can be done at the same time, also by workers that are still to come."""
         if self.cluster.scheduler == "threads" or self.cluster.elastic:
             return self.cluster.workers
-        return max(len(self.client.scheduler_info()["workers"]), 1)
+        return max(len(_workers(self.client)), 1)
 
     def each(self, jobs: Iterable[Job]) -> Iterator[tuple[Any, str | None]]:
         """Run jobs with a bounded number under way; yield each job's name and error as it ends.
@@ -85,7 +87,8 @@ class Engine:
         Raises
         ------
         UnavailableError
-            ``SCHEDULER_LOST``.
+            ``SCHEDULER_LOST``; ``NO_WORKER`` where for `worker_wait_s` there has been none; what a job raised of this kind:
+            the other jobs would meet with the same.
         """
         suspects: list[Job] = []
         for job, error, died in self._ended(jobs):
@@ -99,24 +102,36 @@ class Engine:
     def _ended(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, str | None, bool]]:
         """Yield each job as it ends, its error, and whether its workers died."""
         waiting = iter(jobs)
-        under_way: dict[str, Job] = {}
-        flow = as_completed()
+        # A future that nobody holds is a task that nobody wants.
+        under_way: dict[Future, Job] = {}
+        ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
 
         def submit() -> bool:
             job = next(waiting, None)
             if job is None:
                 return False
             future = self.client.submit(_carried_out, job.function, *job.arguments, pure=False, retries=0)
-            under_way[future.key] = job
-            flow.add(future)
+            under_way[future] = job
+            future.add_done_callback(ended.put)
             return True
 
         for _ in range(self.slots * self.cluster.tasks_per_worker):
             if not submit():
                 break
-        for future in flow:
-            yield under_way.pop(future.key), *self._outcome(future)
+        while under_way:
+            future = self._next(ended)
+            yield under_way.pop(future), *self._outcome(future)
             submit()
+
+    def _next(self, ended: queue.SimpleQueue[Future]) -> Future:
+        """Return the next future that ends, as long as there are workers, or some may still come."""
+        absent_since: float | None = None
+        while True:
+            with suppress(queue.Empty):
+                return ended.get(timeout=_COUNT_EVERY_S)
+            absent_since = None if _workers(self.client) else absent_since or time.monotonic()
+            if absent_since and time.monotonic() - absent_since > self.cluster.worker_wait_s:
+                raise _no_worker(self.cluster)
 
     def _outcome(self, future: Future) -> tuple[str | None, bool]:
         # Nothing is fetched: a result that lay on a worker that died meanwhile would be waited for, perhaps for ever.
@@ -127,24 +142,53 @@ class Engine:
         if future.status != "error":
             return None, False
         error = future.exception()
+        if isinstance(error, _UnavailableInTask):
+            raise UnavailableError(*error.args)
         if isinstance(error, KilledWorker):
             finding = f"it ended its worker {error.allowed_failures + 1} times, with nothing beside it"
             remedy = "repair its scenes, or give workers more memory; then run again"
             return f"WORKER_DIED task: {finding}; {remedy}", True
-        return str(error) if isinstance(error, _TaskError) else as_text(error), False
+        return str(error) if isinstance(error, _TaskError) else _as_text(error), False
 
 
 class _TaskError(Exception):
-    """The error that a job returned: exceptions stay with the scheduler, results with a worker that may die."""
+    """The error of a job as text: exceptions stay with the scheduler, results with a worker that may die."""
 
 
-def _carried_out(function: Callable[..., str | None], *arguments: Any) -> None:
-    error = function(*arguments)
-    if error is not None:
-        raise _TaskError(error)
+class _UnavailableInTask(Exception):  # noqa: N818 - no error of the task
+    """The four parts of an `UnavailableError`, which as an OSError would lose some of them on the way."""
 
 
-def as_text(error: BaseException) -> str:
+def _carried_out(function: Callable[..., None], *arguments: Any) -> None:
+    failure: Exception
+    try:
+        function(*arguments)
+        return
+    except UnavailableError as error:
+        failure = _UnavailableInTask(error.code, error.where, error.finding, error.remedy)
+    except Exception as error:
+        failure = _TaskError(_as_text(error))
+    # Not raised above: as its context the job's own error would keep all frames of the job, with their arrays.
+    raise failure
+
+
+def _workers(client: Client) -> Collection[str]:
+    """Addresses of the workers that are up; `scheduler_info` leaves them out where its own polling comes between."""
+    addresses: Collection[str] = ()
+    # Where the scheduler is gone, the client cancels what is under way and, in the end, has none to ask.
+    with suppress(OSError, AttributeError):
+        addresses = client.nthreads()
+    return addresses
+
+
+def _no_worker(cluster: Cluster) -> UnavailableError:
+    finding = f"no worker for {cluster.worker_wait_s:g} s"
+    where = "look at the queue and at queue.log_folder" if cluster.queue else "start workers"
+    remedy = f"{where}, or raise 'worker_wait_s'; then resume: finished work is kept"
+    return UnavailableError("NO_WORKER", cluster.scheduler, finding, remedy)
+
+
+def _as_text(error: BaseException) -> str:
     """Return an error as one line for the record of a run."""
     return str(error) if isinstance(error, EcowatchError) else f"UNEXPECTED {type(error).__name__}: {error}"
 
@@ -156,8 +200,8 @@ def started(cluster: Cluster) -> Iterator[Engine]:
     Raises
     ------
     UnavailableError
-        ``SCHEDULER_UNAVAILABLE`` where the address does not answer, ``BATCH_MISSING``, ``JOB_REFUSED`` or ``NO_WORKER``
-        where a batch system gives no worker, ``KUBERNETES_UNAVAILABLE`` where Kubernetes gives none.
+        ``SCHEDULER_UNAVAILABLE`` where the address does not answer, ``BATCH_MISSING`` or ``JOB_REFUSED`` where a batch
+        system takes no job, ``KUBERNETES_UNAVAILABLE`` where Kubernetes gives no pod, ``NO_WORKER`` where none comes.
     ConfigError
         ``EXTRA_MISSING`` where the package for a batch system or Kubernetes is not installed.
     """
@@ -177,6 +221,7 @@ def _remote(cluster: Cluster) -> Iterator[Client]:
             "SCHEDULER_UNAVAILABLE", cluster.scheduler, str(error), "start it, or correct 'scheduler'"
         ) from error
     with remote as client:
+        _await_worker(client, cluster)
         yield client
 
 
@@ -191,7 +236,7 @@ def _local(cluster: Cluster) -> Iterator[Client]:
         Client(local) as client,
     ):
         # One worker fits first; the others load their compiled code meanwhile.
-        addresses = client.scheduler_info()["workers"] if processes else ()
+        addresses = _workers(client) if processes else ()
         warming = [client.submit(warm_up, workers=[address], pure=False) for address in addresses]
         yield client
         del warming
@@ -259,26 +304,21 @@ def _jobs(cluster: Cluster) -> Iterator[Client]:
         try:
             # Equal bounds: a job that is lost, cancelled or at its time limit is replaced by a new one.
             jobs.adapt(minimum=cluster.workers, maximum=cluster.workers)
-            _await_worker(client, cluster, (cluster.queue or Queue()).wait_s, submission)
+            _await_worker(client, cluster, submission)
             yield client
         finally:
             submission.over.set()
 
 
-def _await_worker(client: Client, cluster: Cluster, wait_s: float, submission: _Submission) -> None:
-    until = time.monotonic() + wait_s
-    while not client.scheduler_info()["workers"]:
-        if submission.refusal:
+def _await_worker(client: Client, cluster: Cluster, submission: _Submission | None = None) -> None:
+    until = time.monotonic() + cluster.worker_wait_s
+    while not _workers(client):
+        if submission is not None and submission.refusal:
             raise UnavailableError(
                 "JOB_REFUSED", cluster.scheduler, submission.refusal, "correct [queue], or try again"
             )
         if time.monotonic() > until:
-            raise UnavailableError(
-                "NO_WORKER",
-                cluster.scheduler,
-                f"no job has become a worker within {wait_s:g} s",
-                "look at the queue and at queue.log_folder, or raise 'wait_s'",
-            )
+            raise _no_worker(cluster)
         time.sleep(0.1)
 
 
@@ -323,11 +363,11 @@ def _pods(cluster: Cluster) -> Iterator[Client]:
             pods = operator.KubeCluster(
                 namespace=wanted.namespace,
                 custom_cluster_spec=manifest,
-                resource_timeout=wanted.wait_s,
+                resource_timeout=cluster.worker_wait_s,
                 quiet=True,
             )
             client = Client(pods)
-            client.wait_for_workers(1, timeout=wanted.wait_s)
+            client.wait_for_workers(1, timeout=cluster.worker_wait_s)
         except Exception as error:
             # Credentials, connection, operator and image each fail with an exception of another library.
             raise _no_pods(wanted, error) from error

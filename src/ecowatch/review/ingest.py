@@ -20,8 +20,9 @@ from ..grid import BLOCK_PX
 from ..raster import SLOW_DRIVERS, Layer, copy_path, is_sound, transcode
 from ..scenes import Scene
 from ..settings import Cluster, Review
+from .accounts import Accounts
 from .choice import DateGroup
-from .engine import Engine, Job, as_text, started
+from .engine import Engine, Job, started
 from .pair import Comparison
 from .plan import Plan, PlannedTask, make_plan
 
@@ -45,15 +46,34 @@ class Ingested:
     failures: tuple[str, ...]
 
 
-class _Wanted(NamedTuple):
-    """The bands to copy: those that are not there yet, and the copies that are."""
+class _Band(NamedTuple):
+    """A band in a slow format, the scene it belongs to, and the place of its copy."""
 
-    missing: list[tuple[Layer, Path]]
-    sound: dict[str, Path]
+    scene_id: str
+    layer: Layer
+    copy: Path
+
+
+class _Wanted(NamedTuple):
+    """The bands to copy: those whose copy is not there yet, and those whose copy is."""
+
+    missing: list[_Band]
+    sound: list[_Band]
+
+    @property
+    def copies(self) -> dict[str, Path]:
+        """The copies that are there."""
+        return {band.layer.digest: band.copy for band in self.sound}
 
 
 def ingest(
-    engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Report, *, whole: bool = False
+    engine: Engine,
+    plan: Plan,
+    tasks: Sequence[PlannedTask],
+    report: Report,
+    accounts: Accounts,
+    *,
+    whole: bool = False,
 ) -> tuple[Copies, Ingested]:
     """Copy the slow bands that `tasks` will read often enough, a job per band.
 
@@ -65,6 +85,8 @@ def ingest(
         What will be read; tasks that are done already need nothing.
     report
         Told of every band, of those that found no room and of those that failed.
+    accounts
+        Every band that is to be copied stands there, under its scene; what found no room was not to be.
     whole
         Copy all slow bands of the plan, whatever will be read of them.
 
@@ -76,22 +98,27 @@ def ingest(
     review = plan.review
     if review.cache.jpeg2000 == "never" and not whole:
         return {}, Ingested(0, 0, 0, ())
-    layers = _slow_layers(plan.comparisons)
+    bands = _slow_bands(plan.comparisons, review)
     if not whole and review.cache.jpeg2000 == "auto":
         worth = _worth(tasks)
-        layers = {digest: layer for digest, layer in layers.items() if digest in worth}
-    wanted = _wanted(layers, review)
+        bands = {digest: band for digest, band in bands.items() if digest in worth}
+    wanted = _wanted(bands, review)
     todo, left_out = _within(wanted.missing, review)
     if left_out:
         report(str(review.cache_folder), "cache_full", len(left_out), len(wanted.missing))
-    made, failures = dict(wanted.sound), []
-    jobs = [Job((layer, copy), _attempt_copy, (layer, copy)) for layer, copy in todo]
-    for done, ((layer, copy), error) in enumerate(engine.each(jobs), 1):
+    for kept, of in ((True, wanted.sound), (False, todo)):
+        for band in of:
+            accounts.expect("ingest", band.scene_id, kept=kept)
+    made, failures = wanted.copies, []
+    jobs = [Job(band, transcode, (band.layer, band.copy)) for band in todo]
+    for done, (band, error) in enumerate(engine.each(jobs), 1):
+        name = band.layer.path.name
+        accounts.ended("ingest", band.scene_id, f"copy {name}", error)
         if error is None:
-            made[layer.digest] = copy
-            report(layer.path.name, "ingest", done, len(jobs))
+            made[band.layer.digest] = band.copy
+            report(name, "ingest", done, len(jobs))
         else:
-            failures.append(f"{layer.path.name}: {error}")
+            failures.append(f"{name}: {error}")
             report(failures[-1], "not_ingested", done, len(jobs))
     counts = len(made) - len(wanted.sound), len(wanted.sound), len(left_out)
     return made, Ingested(*counts, tuple(sorted(failures)))
@@ -114,24 +141,15 @@ def ingest_review(review: Review, cluster: Cluster, *, progress: Report | None =
     """
     plan = make_plan(review)
     with started(cluster) as engine:
-        _, told = ingest(engine, plan, (), progress or (lambda *_: None), whole=True)
+        _, told = ingest(engine, plan, (), progress or (lambda *_: None), Accounts(), whole=True)
     return plan, told
-
-
-def _attempt_copy(layer: Layer, copy: Path) -> str | None:
-    """Copy one band in a worker; return the error as text, if any."""
-    try:
-        transcode(layer, copy)
-    except Exception as error:
-        return as_text(error)
-    return None
 
 
 def sound_copies(plan: Plan, comparisons: Iterable[Comparison]) -> Copies:
     """Return the copies of the slow bands of some comparisons that are there and whole."""
-    if plan.review.cache.jpeg2000 == "never" or not (layers := _slow_layers(comparisons)):
+    if plan.review.cache.jpeg2000 == "never" or not (bands := _slow_bands(comparisons, plan.review)):
         return {}
-    return _wanted(layers, plan.review).sound
+    return _wanted(bands, plan.review).copies
 
 
 def with_copies(comparison: Comparison, copies: Copies) -> Comparison:
@@ -181,10 +199,10 @@ def _scenes_of(comparison: Comparison) -> Iterator[Scene]:
         yield from _scenes_of(part)
 
 
-def _slow_layers(comparisons: Iterable[Comparison]) -> dict[str, Layer]:
-    """One layer of each slow file, by the digest of the file."""
+def _slow_bands(comparisons: Iterable[Comparison], review: Review) -> dict[str, _Band]:
+    """One band of each slow file, by the digest of the file."""
     return {
-        layer.digest: layer
+        layer.digest: _Band(scene.scene_id, layer, copy_path(review.cache_folder, layer.digest))
         for comparison in comparisons
         for scene in _scenes_of(comparison)
         for layer in _layers_of(scene)
@@ -206,31 +224,27 @@ def _worth(tasks: Sequence[PlannedTask]) -> set[str]:
     return {digest for digest, area_m2 in read_m2.items() if area_m2 >= _WORTH_SHARE * whole_m2[digest]}
 
 
-def _wanted(layers: Mapping[str, Layer], review: Review) -> _Wanted:
-    missing: list[tuple[Layer, Path]] = []
-    sound: dict[str, Path] = {}
-    with remembered(review.runs / MEMORY_NAME if layers and review.trust_mtime else None):
-        for digest, layer in sorted(layers.items()):
-            copy = copy_path(review.cache_folder, digest)
-            if is_sound(copy):
-                sound[digest] = copy
+def _wanted(bands: Mapping[str, _Band], review: Review) -> _Wanted:
+    wanted = _Wanted([], [])
+    with remembered(review.runs / MEMORY_NAME if bands and review.trust_mtime else None):
+        for _, band in sorted(bands.items()):
+            if is_sound(band.copy):
+                wanted.sound.append(band)
             else:
-                sweep(copy)
-                missing.append((layer, copy))
-    return _Wanted(missing, sound)
+                sweep(band.copy)
+                wanted.missing.append(band)
+    return wanted
 
 
-def _within(
-    missing: Sequence[tuple[Layer, Path]], review: Review
-) -> tuple[list[tuple[Layer, Path]], list[tuple[Layer, Path]]]:
+def _within(missing: Sequence[_Band], review: Review) -> tuple[list[_Band], list[_Band]]:
     """What fits under the cap of the cache, each band reckoned without compression; nothing is ever removed for it."""
     room = review.cache.max_gb * 1e9
     if missing and review.cache_folder.is_dir():
         room -= sum(path.stat().st_size for path in review.cache_folder.glob("??/*") if path.is_file())
-    fits: list[tuple[Layer, Path]] = []
-    left_out: list[tuple[Layer, Path]] = []
-    for layer, copy in missing:
-        size = float(np.prod(layer.grid.shape)) * np.dtype(layer.dtype).itemsize
-        (fits if size <= room else left_out).append((layer, copy))
+    fits: list[_Band] = []
+    left_out: list[_Band] = []
+    for band in missing:
+        size = float(np.prod(band.layer.grid.shape)) * np.dtype(band.layer.dtype).itemsize
+        (fits if size <= room else left_out).append(band)
         room -= size if size <= room else 0.0
     return fits, left_out

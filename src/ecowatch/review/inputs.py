@@ -13,7 +13,7 @@ import shapely
 from pyproj import CRS
 
 from ..areas import Area, Carriers, read_areas, read_carriers
-from ..errors import BoundaryError, ConfigError, EcowatchError, SceneError
+from ..errors import BoundaryError, ConfigError, EcowatchError, SceneError, UnavailableError
 from ..objects import is_object
 from ..scenes import INDEX_SUFFIX, Quarantined, Scene, find_scenes
 from ..settings import Pipeline, Review, SceneSource, load
@@ -42,8 +42,8 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a review starts from, read once: boundaries and scenes, nothing paired yet.
+class Subject:
+    """What a review is about, whatever becomes of its scenes: settings, boundaries, and scenes that do not count.
 
     Parameters
     ----------
@@ -52,24 +52,34 @@ class Inputs:
     areas
         Areas under review, in the order of their identities.
     neighbours
-        All areas of the boundary layers.
+        All areas of the boundary layers: overlaps are listed against these.
     carriers
         What was there before, if given.
-    sources
-        By name of the pipeline, in that order.
     quarantined
         Scenes that cannot be trusted.
-    joins
-        Pipelines that join others.
     """
 
     review: Review
     areas: tuple[Area, ...]
     neighbours: tuple[Area, ...]
     carriers: Carriers | None
-    sources: Mapping[str, Source]
     quarantined: tuple[Quarantined, ...]
-    joins: tuple[Pipeline, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inputs(Subject):
+    """What a review starts from, read once: boundaries and scenes, nothing paired yet.
+
+    Parameters
+    ----------
+    sources
+        By name of the pipeline, in that order.
+    joins
+        Pipelines that join others.
+    """
+
+    sources: Mapping[str, Source]
+    joins: tuple[Pipeline, ...]
 
     @property
     def scenes_found(self) -> int:
@@ -77,31 +87,31 @@ class Inputs:
         return sum(len(source.scenes) for source in self.sources.values())
 
 
-def run_digest(inputs: Inputs, keys: Iterable[str], unpaired: Iterable[tuple[str, str]]) -> str:
+def run_digest(subject: Subject, keys: Iterable[str], unpaired: Iterable[tuple[str, str]]) -> str:
     """Return sixteen digits that stand for the inputs, the boundaries and the pipelines of a run.
 
     Parameters
     ----------
-    inputs
+    subject
         Settings, boundaries and quarantined scenes.
     keys
         Of the comparisons, in any order.
     unpaired
         Identity and code of the areas without a pair, in any order.
     """
-    review = inputs.review
+    review = subject.review
     text = json.dumps(
         [
             code_digest(),
             review.period,
             review.output.model_dump(mode="json"),
             sorted(review.allow_datum),
-            [area.version for area in inputs.areas],
-            sorted(area.version for area in inputs.neighbours),
-            inputs.carriers.version if inputs.carriers else None,
+            [area.version for area in subject.areas],
+            sorted(area.version for area in subject.neighbours),
+            subject.carriers.version if subject.carriers else None,
             sorted(keys),
             sorted(map(list, unpaired)),
-            sorted([q.code, Path(q.where).name] for q in inputs.quarantined),
+            sorted([q.code, Path(q.where).name] for q in subject.quarantined),
         ]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -124,7 +134,7 @@ def read_inputs(review: Review) -> Inputs:
         raise SceneError("NO_SCENES", folders, "no scene was found", "check path, product and date_pattern")
     sources = {name: _source(review, name, scenes) for name, scenes in sorted(by_pipeline.items())}
     joins = tuple(_joining(review, name) for name in review.joined)
-    return Inputs(review, areas, neighbours, carriers, sources, tuple(quarantined), joins)
+    return Inputs(review, areas, neighbours, carriers, tuple(quarantined), sources, joins)
 
 
 def _boxes(
@@ -219,6 +229,9 @@ def _pairs_of_area(inputs: Inputs, area: Area) -> Iterator[Comparison | Unpaired
                 after_range=review.after_range,
                 allowed=allowed,
             )
+        except UnavailableError:
+            # A store that does not answer says nothing about the area.
+            raise
         except EcowatchError as error:
             yield Unpaired(area, pipeline, error.code, f"{error.finding}; {error.remedy}")
         else:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ..errors import ExitCode
 from ..settings import Cluster, Review
-from .accounts import Accounts, status_of
+from .accounts import STAGES, Accounts
 from .engine import Engine, started
 from .fit import Fit
-from .kept import drop_damaged, seal_path
+from .kept import drop_damaged, fit_path, seal_path
 from .lock import review_lock
-from .plan import Plan, PlannedTask, make_plan, planned_tasks
+from .plan import Plan, PlannedTask, make_plan, planned_tasks, work_folder
 from .run import Product, RunResult, run_plan
 from .shard import PlanFile, Shard, ShardBook, absent_because, read_plan
 from .stages import Progress, TaskResult, fit_all, kept_fits, measured
@@ -23,13 +23,14 @@ from .stages import Progress, TaskResult, fit_all, kept_fits, measured
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of one shard: its tiles, those of them that were done before, and what failed."""
+    """What became of one shard: its tiles, those of them that were done before, what failed, its tasks by stage."""
 
     plan: Plan
     shard: Shard
     tiles: int
     skipped: int
     failures: tuple[TaskResult, ...]
+    tasks: Mapping[str, Mapping[str, int]]
 
     @property
     def exit_code(self) -> ExitCode:
@@ -55,32 +56,51 @@ def run_shard(
 
     Raises
     ------
+    LockedError
+        ``REVIEW_LOCKED``: a run, a merge, or this very shard is under way.
     EcowatchError
         Where the plan cannot be read (``PLAN_MISSING``, ``PLAN_INVALID``, ``PLAN_EMPTY``), is not of these settings
         (``PLAN_STALE``), or the review cannot begin.
     """
-    file, plan = read_plan(path), make_plan(review)
-    file.check_run(plan)
-    tasks = planned_tasks(plan, cluster)
-    file.check_tiles(tasks)
-    keys = {line.key for line in file.shares(shard.of)[shard.number]}
-    own = [item for item in tasks if item.task.key in keys]
+    file = read_plan(path)
+    book = ShardBook.of_plan(review, file)
+    # Its own lock too: the same shard twice at once would write the same accounts.
+    with review_lock(work_folder(review).parent, shared=True), review_lock(book.place(shard)):
+        plan = make_plan(review)
+        file.check_run(plan)
+        tasks = planned_tasks(plan, cluster)
+        file.check_tiles(tasks)
+        keys = {line.key for line in file.shares(shard.of)[shard.number]}
+        own = [item for item in tasks if item.task.key in keys]
+        return _carry_out(plan, book, shard, own, cluster, progress or (lambda *_: None))
+
+
+def _carry_out(
+    plan: Plan, book: ShardBook, shard: Shard, own: Sequence[PlannedTask], cluster: Cluster, report: Progress
+) -> ShardResult:
+    review = plan.review
     comparisons = {item.task.comparison.key for item in own}
     part = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in comparisons))
-    report = progress or (lambda *_: None)
-    book = ShardBook.of_plan(plan, file)
-    with review_lock(plan.work_folder.parent, shared=True):
+    accounts = Accounts(book.place(shard), review.name, review.period, review.only, plan.run_id)
+    with accounts.kept():
+        accounts.begin()
         book.write(shard, None)
         for comparison in part.comparisons:
             if damaged := drop_damaged(seal_path(plan, comparison)):
                 report(comparison.area.area_id, "damaged", len(damaged), len(damaged))
         done = sum(item.path.exists() for item in own)
         failures: list[TaskResult] = []
-        if done < len(own):
+        if done < len(own) or not all(fit_path(plan, c).exists() for c in part.comparisons):
             with started(cluster) as engine:
-                _, failures = measured(engine, part, own, report, Accounts())
+                _, failures = measured(engine, part, own, report, accounts)
+        else:
+            _expect(accounts, part, own)
+        for stage in STAGES:
+            accounts.settle(stage)
         book.write(shard, _errors(own, failures))
-    return ShardResult(plan, shard, len(own), done, tuple(failures))
+        result = ShardResult(plan, shard, len(own), done, tuple(failures), accounts.totals())
+        accounts.close([vars(f) for f in failures], int(result.exit_code))
+    return result
 
 
 def merge_review(
@@ -112,15 +132,17 @@ def merge_review(
     EcowatchError
         As `run_shard` and `run_review` do.
     """
-    file, plan = read_plan(path), make_plan(review)
-    file.check_run(plan)
+    file = read_plan(path)
 
     def checked(tasks: list[PlannedTask]) -> list[PlannedTask]:
         file.check_tiles(tasks)
         return tasks
 
-    found = partial(_found, file, ShardBook.of_plan(plan, file))
-    return run_plan(plan, cluster, progress=progress, products=products, shuffle=checked, measure=found)
+    with review_lock(work_folder(review).parent):
+        plan = make_plan(review)
+        file.check_run(plan)
+        found = partial(_found, file, ShardBook.of_plan(review, file))
+        return run_plan(plan, cluster, progress=progress, products=products, shuffle=checked, measure=found)
 
 
 def _found(
@@ -138,22 +160,31 @@ def _found(
     lone = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key not in with_tiles))
     _, failures = fit_all(engine, lone, report, accounts)
     fits = kept_fits(plan)
-    for comparison in plan.comparisons:
-        if comparison.key in with_tiles:
-            accounts.expect("fit", comparison.area.area_id, kept=comparison.key in fits)
-    for item in tasks:
-        accounts.expect("tile", item.task.comparison.area.area_id, kept=item.path.exists())
+    _expect(accounts, replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in with_tiles)), tasks)
+    accounts.join(book.accounts())
     absent = [t for t in tasks if not t.path.exists() or t.task.comparison.key not in fits]
     reasons = absent_because(file, book, [t.task.key for t in absent])
     unfitted: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in absent:
         comparison, reason = item.task.comparison, reasons[item.task.key]
         if comparison.key in fits:
-            failures.append(TaskResult(comparison.area.area_id, _name(item), status_of(reason), reason))
+            failures.append(_failed(accounts, "tile", comparison.area.area_id, _name(item), reason))
         else:
             unfitted[comparison.area.area_id, f"fit {comparison.pipeline.name}"].append(reason)
-    failures += [TaskResult(*name, status_of(min(why)), min(why)) for name, why in unfitted.items()]
+    failures += [_failed(accounts, "fit", *name, min(why)) for name, why in unfitted.items()]
     return fits, sorted(failures, key=lambda f: (f.area_id, f.what))
+
+
+def _expect(accounts: Accounts, plan: Plan, tasks: Iterable[PlannedTask]) -> None:
+    """Enter the fits of a plan and the tiles of `tasks`, and which of them are there."""
+    for comparison in plan.comparisons:
+        accounts.expect("fit", comparison.area.area_id, kept=fit_path(plan, comparison).exists())
+    for item in tasks:
+        accounts.expect("tile", item.task.comparison.area.area_id, kept=item.path.exists())
+
+
+def _failed(accounts: Accounts, stage: str, area_id: str, what: str, error: str) -> TaskResult:
+    return TaskResult(area_id, what, accounts.ended(stage, area_id, what, error), error)
 
 
 def _errors(own: Sequence[PlannedTask], failures: Sequence[TaskResult]) -> dict[str, str]:

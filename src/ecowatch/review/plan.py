@@ -10,58 +10,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from ..areas import Area, Carriers
 from ..digests import MEMORY_NAME, remembered
-from ..scenes import Quarantined
 from ..settings import Cluster, Rates, Review
 from .cost import block_work, fit_seconds, tile_seconds
 from .fit import area_blocks
-from .inputs import Inputs, Unpaired, pairs_of, read_inputs, run_digest
+from .inputs import Subject, Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
 from .tile import Task, tile_width_px
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Subject):
     """Everything a review will do, before any tile is read.
 
     Parameters
     ----------
-    review
-        Its settings.
-    areas
-        Areas under review, in the order of their identities.
-    neighbours
-        All areas of the boundary layers: overlaps are listed against these.
-    carriers
-        What was there before, if given.
     comparisons
         Pairs of dates to compare.
     unpaired
         Areas without a pair, by pipeline.
-    quarantined
-        Scenes that cannot be trusted.
     scenes_found
-        Number of scenes that can.
+        Number of scenes that can be trusted.
     """
 
-    review: Review
-    areas: tuple[Area, ...]
-    neighbours: tuple[Area, ...]
-    carriers: Carriers | None
     comparisons: tuple[Comparison, ...]
     unpaired: tuple[Unpaired, ...]
-    quarantined: tuple[Quarantined, ...]
     scenes_found: int
 
     @cached_property
     def run_id(self) -> str:
         """Sixteen digits that stand for the inputs, the boundaries and the pipelines of the run."""
-        return run_digest(
-            Inputs(self.review, self.areas, self.neighbours, self.carriers, {}, self.quarantined),
-            [c.key for c in self.comparisons],
-            [(u.area.area_id, u.code) for u in self.unpaired],
-        )
+        return run_digest(self, [c.key for c in self.comparisons], [(u.area.area_id, u.code) for u in self.unpaired])
 
     @property
     def allowed(self) -> frozenset[str]:
@@ -122,9 +101,9 @@ def make_plan(review: Review) -> Plan:
         inputs.areas,
         inputs.neighbours,
         inputs.carriers,
+        inputs.quarantined,
         tuple(comparisons),
         tuple(unpaired),
-        inputs.quarantined,
         inputs.scenes_found,
     )
 

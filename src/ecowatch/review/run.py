@@ -19,14 +19,12 @@ from .engine import started
 from .fit import Fit
 from .kept import drop_damaged, fit_path, seal, seal_path
 from .lock import review_lock, sweep_work
-from .look import Looked
-from .plan import Plan, PlannedTask, make_plan, planned_tasks
+from .plan import Plan, PlannedTask, make_plan, planned_tasks, work_folder
 from .product import write_geopackage
 from .rasters import write_rasters
 from .record import Doing, provenance, write_record
 from .result import AreaResult, Surroundings
-from .stages import Measure, Progress, TaskResult, TasksByKey, done_tasks, looks_all, measured
-from .tile import TileResult
+from .stages import Lookings, Measure, Progress, TaskResult, TasksByKey, done_tasks, looks_all, measured
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,14 @@ def run_review(
 
     Raises
     ------
+    LockedError
+        ``REVIEW_LOCKED``: another run of this review is under way.
     EcowatchError
         Where the review cannot begin (settings, boundaries, no scenes) or its products cannot be written.
     """
-    return run_plan(make_plan(review), cluster, progress=progress, products=products, shuffle=shuffle)
+    # Before the plan: two starts at once must not both read all scenes, one of them for nothing.
+    with review_lock(work_folder(review).parent):
+        return run_plan(make_plan(review), cluster, progress=progress, products=products, shuffle=shuffle)
 
 
 def run_plan(
@@ -92,14 +94,11 @@ def run_plan(
 ) -> RunResult:
     """Carry out a plan, as `run_review` does; `measure` brings fits and tiles about, or finds what shards left.
 
-    Raises
-    ------
-    LockedError
-        ``REVIEW_LOCKED``: another run of this review is under way.
+    For whoever holds the lock of the review alone.
     """
     review, folder = plan.review, plan.work_folder.parent
     accounts = Accounts(folder, review.name, review.period, review.only, plan.run_id)
-    with review_lock(folder), accounts.kept():
+    with accounts.kept():
         sweep_work(plan.work_folder)
         if _complete(plan.run_folder):
             if accounts.found_complete(json.loads((plan.run_folder / "run.json").read_text("utf-8"))):
@@ -137,7 +136,7 @@ def _carry_out(
         tiles = (t.path for t in done_tasks(by_key, comparison))
         kept = (*tiles, *looked.paths.get(comparison.key, ()), fit_path(plan, comparison))
         seal(seal_path(plan, comparison), [path for path in kept if path.exists()])
-    results = _assembled(plan, by_key, fits, looked.looks, failures)
+    results = _assembled(plan, by_key, fits, looked, failures)
     for leftover in plan.run_folder.glob("*"):
         # An earlier attempt at this very run that did not end well.
         leftover.unlink()
@@ -169,7 +168,7 @@ def _assembled(
     plan: Plan,
     tasks: TasksByKey,
     fits: dict[str, Fit],
-    looks: dict[str, list[Looked]],
+    looked: Lookings,
     failures: Sequence[TaskResult],
 ) -> tuple[AreaResult, ...]:
     crs = CRS.from_user_input(plan.review.output.crs)
@@ -183,10 +182,9 @@ def _assembled(
             errors = [f.error for f in failures if (f.area_id, f.what) == own_fit]
             results.append(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
             continue
-        good = [TileResult.load(t.path) for t in done_tasks(tasks, comparison)]
-        bad = [t.task.tile for t in tasks.get(comparison.key, ()) if not t.path.exists()]
         key = comparison.key
-        results.append(assemble(comparison, fits[key], good, bad, looks[key], surroundings))
+        bad = [t.task.tile for t in tasks.get(key, ()) if not t.path.exists()]
+        results.append(assemble(comparison, fits[key], looked.found[key], bad, looked.looks[key], surroundings))
     for lone in plan.unpaired:
         results.append(not_compared(lone.area, lone.pipeline, f"{lone.code}: {lone.finding}", surroundings))
     return tuple(sorted(results, key=lambda r: (r.area.area_id, r.pipeline.name if r.pipeline else "")))

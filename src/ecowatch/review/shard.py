@@ -13,14 +13,17 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..atomic import write_text
-from ..errors import ConfigError, IntakeError
-from .plan import Plan, PlannedTask
+from ..errors import ConfigError, IntakeError, StorageError
+from ..settings import Review
+from .accounts import NAME, read_accounts, standing
+from .plan import Plan, PlannedTask, work_folder
 
 _ANEW = "make the plan anew with 'ecowatch plan', and run all shards of it"
 
@@ -187,19 +190,31 @@ class Shard(NamedTuple):
 
 
 class ShardBook(NamedTuple):
-    """What the shards of one plan have told: a small file per shard."""
+    """What the shards of one plan have told: a small file and a folder with accounts for each; none writes another's."""
 
     folder: Path
 
     @classmethod
-    def of_plan(cls, plan: Plan, file: PlanFile) -> ShardBook:
+    def of_plan(cls, review: Review, file: PlanFile) -> ShardBook:
         """Return the book of a plan file."""
-        return cls(plan.work_folder.parent / "shards" / file.digest)
+        return cls(work_folder(review).parent / "shards" / file.digest)
+
+    def place(self, shard: Shard) -> Path:
+        """Return the folder of a shard's own lock and accounts."""
+        return self.folder / f"{shard.number}_of_{shard.of}"
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """Return the accounts of all shards that can be read, in the order of their folders."""
+        found = []
+        for folder in sorted(self.folder.glob("*_of_*/")):
+            with suppress(StorageError):
+                found.append(read_accounts(folder))
+        return [told for told in found if told is not None]
 
     def write(self, shard: Shard, failures: dict[str, str] | None) -> None:
         """Enter a shard: begun, where `failures` is None, or ended, with the error of each key that failed."""
         told = {"shard": str(shard), "ended": failures is not None, "failures": failures or {}}
-        write_text(self.folder / f"{shard.number}_of_{shard.of}.json", json.dumps(told, ensure_ascii=False) + "\n")
+        write_text(self.place(shard).with_suffix(".json"), json.dumps(told, ensure_ascii=False) + "\n")
 
     def read(self) -> dict[Shard, dict[str, str] | None]:
         """Return the failures of each shard by key, None where it began and did not end; unreadable ones are left out."""
@@ -211,6 +226,37 @@ class ShardBook(NamedTuple):
             except (OSError, ValueError, KeyError, TypeError):
                 continue
         return found
+
+
+def shards_standing(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return how the shards of the plan that was worked on last stand, from the files that are there.
+
+    Parameters
+    ----------
+    folder
+        ``<runs>/<review>``.
+
+    Returns
+    -------
+    dict
+        `standing` of each shard that was begun, by its name such as ``3/8``; empty where a run has ended since.
+
+    Raises
+    ------
+    StorageError
+        ``ACCOUNTS_UNREADABLE``.
+    """
+    paths = list(folder.glob(f"shards/*/*_of_*/{NAME}"))
+    if not paths:
+        return {}
+    newest = max(paths, key=lambda path: path.stat().st_mtime)
+    shards = sorted(Shard(*map(int, p.parent.name.split("_of_"))) for p in newest.parents[1].glob(f"*_of_*/{NAME}"))
+    book = ShardBook(newest.parents[1])
+    found = {str(shard): standing(book.place(shard)) for shard in shards}
+    run = read_accounts(folder)
+    last = max(told["updated"] for told in found.values())
+    over = run is not None and run["updated"] > last and run["run_id"] not in {t["run_id"] for t in found.values()}
+    return {} if over else found
 
 
 def absent_because(file: PlanFile, book: ShardBook, absent: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The stages of a run that need workers: fits, tiles, second looks; the only place that catches, once per task."""
+"""The stages of a run that need workers: fits, tiles, second looks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ..codes import TaskStatus
 from ..patches import PixelPatch
 from ..raster import Reading
 from .accounts import Accounts
-from .candidates import patch_key, pixel_patches
-from .engine import Engine, Job, as_text
+from .candidates import patch_key
+from .engine import Engine, Job
 from .fit import Fit, fit_comparison
+from .found import Found, found_in
 from .ingest import ingest, reading_copies, sound_copies, with_copies
 from .kept import fit_path
 from .look import CHUNK, NOT_LOOKED, Looked, look_at, look_order, looks_of, looks_text
@@ -41,30 +42,20 @@ class TaskResult:
     error: str | None = None
 
 
-def _attempt_fit(comparison: Comparison, path: Path, reading: Reading) -> str | None:
-    """Fit one comparison in a worker and keep the result; return the error as text, if any."""
-    if path.exists():
-        # Done by a worker that was lost before it could tell.
-        return None
-    try:
+def _do_fit(comparison: Comparison, path: Path, reading: Reading) -> None:
+    """Fit one comparison in a worker and keep the result."""
+    # It may have been done by a worker that was lost before it could tell.
+    if not path.exists():
         fit = fit_comparison(comparison, reading)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, fit.to_json())
-    except Exception as error:
-        return as_text(error)
-    return None
 
 
-def _attempt_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> str | None:
-    """Process one tile in a worker and keep the result; return the error as text, if any."""
-    if path.exists():
-        # Done by a worker that was lost before it could tell.
-        return None
-    try:
+def _do_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> None:
+    """Process one tile in a worker and keep the result."""
+    # It may have been done by a worker that was lost before it could tell.
+    if not path.exists():
         process(task, fit, reading).save(path)
-    except Exception as error:
-        return as_text(error)
-    return None
 
 
 def fit_all(
@@ -77,7 +68,7 @@ def fit_all(
         accounts.expect("fit", comparison.area.area_id, kept=kept)
         if not kept:
             todo.append(comparison)
-    jobs = [Job(c, _attempt_fit, (c, fit_path(plan, c), engine.reading)) for c in todo]
+    jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading)) for c in todo]
     failures: list[TaskResult] = []
     for done, (comparison, error) in enumerate(engine.each(jobs), 1):
         area_id, what = comparison.area.area_id, f"fit {comparison.pipeline.name}"
@@ -112,7 +103,7 @@ def tiles_all(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as reason:
             raise storage_error(folder, reason) from reason
-    jobs = (Job(t, _attempt_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading)) for t in todo)
+    jobs = (Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading)) for t in todo)
     failures: list[TaskResult] = []
     for done, (item, error) in enumerate(engine.each(jobs), 1):
         area_id = item.task.comparison.area.area_id
@@ -132,29 +123,26 @@ def measured(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
 ) -> tuple[dict[str, Fit], list[TaskResult]]:
     """Copy slow bands, then fit and process what is not there yet."""
-    copies, _ = ingest(engine, plan, tasks, report)
+    copies, _ = ingest(engine, plan, tasks, report, accounts)
     plan, tasks = reading_copies(plan, tasks, copies)
     fits, failures = fit_all(engine, plan, report, accounts)
     return fits, failures + tiles_all(engine, tasks, fits, report, accounts)
 
 
-def _attempt_look(
-    comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path, reading: Reading
-) -> str | None:
-    """Look at some candidates again in a worker and keep the result; return the error as text, if any."""
-    if path.exists():
-        # Done by a worker that was lost before it could tell.
-        return None
-    try:
+def _do_look(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path, reading: Reading) -> None:
+    """Look at some candidates again in a worker and keep the result."""
+    # It may have been done by a worker that was lost before it could tell.
+    if not path.exists():
         write_text(path, looks_text(look_at(comparison, fit, patches, reading)))
-    except Exception as error:
-        return as_text(error)
-    return None
 
 
 class Lookings(NamedTuple):
-    """What looking again gave: looks by key of the comparison, the files they are kept in, and what failed."""
+    """What looking again gave.
 
+    By key of the comparison: what its tiles found, the looks at the candidates, the files these are kept in; and what failed.
+    """
+
+    found: dict[str, Found]
     looks: dict[str, list[Looked]]
     paths: dict[str, list[Path]]
     failures: list[TaskResult]
@@ -166,12 +154,14 @@ def looks_all(
     """Look at all candidates again; one that cannot be looked at stays, at the lowest stage, and the failure is told."""
     jobs: list[Job] = []
     chunks: list[tuple[Comparison, list[int], Path]] = []
+    found: dict[str, Found] = {}
     looks: dict[str, list[Looked]] = {}
     for comparison in plan.comparisons:
         if comparison.key not in fits:
             continue
         tiles = [TileResult.load(t.path) for t in done_tasks(tasks, comparison)]
-        patches = pixel_patches(comparison, [tile.blocks for tile in tiles])
+        found[comparison.key] = found_in(comparison, tiles)
+        patches = found[comparison.key].patches
         # Candidates that lay in a tile whole were looked at there, while its blocks were at hand.
         known = {key: look for tile in tiles for key, look in tile.looks.items()}
         keys = [patch_key(patch) for patch in patches]
@@ -186,9 +176,7 @@ def looks_all(
             kept = path.exists()
             accounts.expect("look", comparison.area.area_id, kept=kept)
             if not kept:
-                jobs.append(
-                    Job(comparison, _attempt_look, (comparison, fits[comparison.key], own, path, engine.reading))
-                )
+                jobs.append(Job(comparison, _do_look, (comparison, fits[comparison.key], own, path, engine.reading)))
     copies = sound_copies(plan, [job.name for job in jobs])
     jobs = [job._replace(arguments=(with_copies(job.name, copies), *job.arguments[1:])) for job in jobs]
     failures: list[TaskResult] = []
@@ -203,7 +191,7 @@ def looks_all(
         paths.setdefault(comparison.key, []).append(path)
         for i, look in zip(numbers, _kept_looks(path, len(numbers)), strict=True):
             looks[comparison.key][i] = look
-    return Lookings(looks, paths, sorted(failures, key=lambda f: (f.area_id, f.what)))
+    return Lookings(found, looks, paths, sorted(failures, key=lambda f: (f.area_id, f.what)))
 
 
 def _kept_looks(path: Path, count: int) -> list[Looked]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..detect import METHODS, LinearScore, Thresholds, fit_change_vector, fit_thresholds, sample_score
-from ..errors import EcowatchError
+from ..errors import EcowatchError, UnavailableError
 from ..grid import Window
 from ..prepare import ShiftField
 from ..raster import GridReader
@@ -84,6 +84,9 @@ def _aligned(
         against = replace(comparison, after=group)
         try:
             shift = shift_to_apply(against, measure_shift(reader, against, blocks, None))
+        except UnavailableError:
+            # A store that does not answer says nothing about the date.
+            raise
         except EcowatchError:
             continue
         yield group, shift
@@ -111,6 +114,8 @@ def _fitted(
                 inside=None,
                 features=False,
             )
+        except UnavailableError:
+            raise
         except EcowatchError:
             continue
         physical = physical_block(against, pair, features=False)

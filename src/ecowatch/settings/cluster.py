@@ -78,7 +78,6 @@ class Queue(Settings):
     python: str | None = Field(
         default=None, description="Python that has ecowatch on the nodes; the one that runs this without it."
     )
-    wait_s: int = Field(default=600, ge=1, description="Seconds to wait for the first job to start.")
 
     _names = field_validator("partition", "account", "interface", "python")(_plain)
 
@@ -128,7 +127,6 @@ class Kubernetes(Settings):
     mount: str = Field(default="/data", description="Where it is mounted; the same path here and in every pod.")
     cpu: float = Field(default=1.0, gt=0, description="Cores requested per pod; a worker has one thread.")
     memory: str = Field(default="3GiB", description="Memory requested per pod; more than memory_limit.")
-    wait_s: int = Field(default=600, ge=1, description="Seconds to wait for the first pod to start.")
 
     _names = field_validator("image", "namespace", "claim", "mount")(_plain)
 
@@ -170,6 +168,11 @@ class Cluster(Settings):
         "narrower.",
     )
     tasks_per_worker: int = Field(default=2, ge=1, description="Tiles under way per worker; the rest wait.")
+    worker_wait_s: int = Field(
+        default=600,
+        ge=1,
+        description="Seconds without any worker, at the start or later, after which a run gives up; then resume.",
+    )
     queue: Queue | None = Field(
         default=None, validate_default=True, description="Jobs of SLURM or PBS; see configs/cluster_slurm.toml."
     )
