@@ -9,6 +9,7 @@ nothing through the engine and through bare futures. One worker beside two is to
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -99,8 +100,8 @@ def engines(folder: Path, options: argparse.Namespace) -> None:
         cases = {
             "bare thread pool": seconds(lambda: list(threads.map(tile, tiles))),
             "bare process pool": seconds(lambda: list(processes.map(tile, tiles))),
-            "engine on threads": seconds(lambda: through(up["threads"], tile, tiles)),
-            "engine on processes": seconds(lambda: through(up["processes"], tile, tiles)),
+            "engine on threads": seconds(lambda: through(up["threads"], tile, tiles, math.inf)),
+            "engine on processes": seconds(lambda: through(up["processes"], tile, tiles, math.inf)),
         }
         in_turn(cases, 1)
         found = in_turn(cases, options.rounds)
@@ -110,8 +111,8 @@ def engines(folder: Path, options: argparse.Namespace) -> None:
             "bare process pool": seconds(
                 lambda: [f.result() for f in [processes.submit(nothing, job) for job in idle]]
             ),
-            "engine on threads": seconds(lambda: through(up["threads"], nothing, idle)),
-            "engine on processes": seconds(lambda: through(up["processes"], nothing, idle)),
+            "engine on threads": seconds(lambda: through(up["threads"], nothing, idle, 0.0)),
+            "engine on processes": seconds(lambda: through(up["processes"], nothing, idle, 0.0)),
         }
         in_turn(light, 1)
         empty = in_turn(light, options.rounds)
@@ -134,9 +135,9 @@ def engines(folder: Path, options: argparse.Namespace) -> None:
     )
 
 
-def through(engine: Engine, function: Callable[[TileJob], None], jobs: Sequence[TileJob]) -> None:
-    """Send jobs through the engine and wait for all."""
-    for _, error in engine.each(Job(None, function, (job,)) for job in jobs):
+def through(engine: Engine, function: Callable[[TileJob], None], jobs: Sequence[TileJob], each_s: float) -> None:
+    """Send jobs that are expected to take `each_s` through the engine, as a review does, and wait for all."""
+    for _, error in engine.each((Job(None, function, (job,), each_s) for job in jobs), count=len(jobs)):
         if error is not None:
             raise SystemExit(error)
 

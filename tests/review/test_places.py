@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from ecowatch.errors import ConfigError, ExitCode, UnavailableError
-from ecowatch.review.engine import pods_manifest, started
-from ecowatch.review.places import job_options, pod_resources
+from ecowatch.review.engine import started
+from ecowatch.review.places import job_options, pod_resources, pods_manifest
 from ecowatch.settings import Cluster, Kubernetes, Queue
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")

@@ -18,7 +18,7 @@ from distributed import Client
 from ecowatch.codes import TaskStatus
 from ecowatch.errors import SceneError, UnavailableError
 from ecowatch.review.accounts import status_of
-from ecowatch.review.engine import Job, started
+from ecowatch.review.engine import Job, _together, started
 from ecowatch.settings import Cluster
 
 POISON = 7
@@ -45,9 +45,10 @@ def slow_task(number: int, folder: Path) -> None:
     (folder / f"{number}.done").write_text("")
 
 
-def test_a_task_that_kills_its_worker_is_quarantined_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 80], ids=["one by one", "ten together"])
+def test_a_task_that_kills_its_worker_is_quarantined_alone(count: int, tmp_path: Path) -> None:
     with started(Cluster(workers=2)) as engine:
-        told = dict(engine.each(Job(n, task, (n, tmp_path)) for n in range(20)))
+        told = dict(engine.each((Job(n, task, (n, tmp_path), 0.05) for n in range(20)), count=count))
     assert sorted(told) == list(range(20))
     assert {n: error for n, error in told.items() if error and n != POISON} == {
         3: "SCENE_TORN a.tif: cut off; fetch it again"
@@ -56,6 +57,16 @@ def test_a_task_that_kills_its_worker_is_quarantined_alone(tmp_path: Path) -> No
     assert {p.stem for p in tmp_path.glob("*.done")} == {str(n) for n in range(20) if n != POISON}
     # Twice in company, twice alone.
     assert (tmp_path / f"{POISON}.began").read_text() == "xxxx"
+
+
+def test_small_jobs_go_together_and_each_is_told_for_itself(tmp_path: Path) -> None:
+    jobs = [Job(n, task, (n, tmp_path), 0.01 if n < 40 else 1.0) for n in range(1, 60) if n != POISON]
+    assert [len(bundle) for bundle in _together(iter(jobs), 16)] == [16, 16, 7, *[1] * 19]
+    assert [len(bundle) for bundle in _together(iter(jobs), 1)] == [1] * len(jobs)
+    with started(Cluster(workers=2, scheduler="threads")) as engine:
+        told = dict(engine.each(jobs[:38], count=128))
+    assert {n: error for n, error in told.items() if error} == {3: "SCENE_TORN a.tif: cut off; fetch it again"}
+    assert len(told) == 38
 
 
 def test_a_worker_killed_from_outside_costs_no_task(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ Array = np.ndarray[Any, Any]
 
 @nb.njit(nogil=True, cache=True)
 def root_of(parent: Array, i: int) -> int:
+    """Return the first member of the group of `i`; the way to it is halved."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -20,6 +21,7 @@ def root_of(parent: Array, i: int) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def join_runs(parent: Array, i: int, j: int) -> None:
+    """Make one group of those of `i` and `j`."""
     a, b = root_of(parent, i), root_of(parent, j)
     # The smaller index wins, so that the outcome does not depend on the order of joining.
     if a < b:

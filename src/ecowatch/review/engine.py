@@ -7,26 +7,25 @@ a worker that dies takes nothing with it, and a job that is done twice does no h
 from __future__ import annotations
 
 import asyncio
-import importlib
+import math
 import queue
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, Status
 
-from ..errors import ConfigError, EcowatchError, UnavailableError
+from ..errors import EcowatchError, UnavailableError
 from ..raster import Reading, require_fast
-from ..settings import Cluster, Kubernetes
-from .places import REMOTE_ENVIRONMENT, WORKER_ENVIRONMENT, job_options, pod_resources, with_data, worker_command
+from ..settings import Cluster
+from .places import WORKER_ENVIRONMENT, extra, job_options, no_pods, pods_manifest
 from .tile import warm_up
 
 # The sampling profiler serves a dashboard that is not started. Fifteen seconds would pass before a lost job is replaced.
@@ -39,16 +38,20 @@ _DASK_SETTINGS = {
 }
 
 _STARTS = 3
+# Jobs that go together, and the seconds of work that are worth a round trip.
+_MOST_TOGETHER = 16
+_ENOUGH_S = 0.5
 # Where nothing has ended for so long, workers are counted.
 _COUNT_EVERY_S = 1.0
 
 
 class Job(NamedTuple):
-    """One thing to do: the name it is told by, the function, and what it is called with."""
+    """One thing to do: the name it is told by, the function, what it is called with, and the seconds it is expected to take."""
 
     name: Any
     function: Callable[..., None]
     arguments: tuple[Any, ...]
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,10 @@ class Engine:
             return self.cluster.workers
         return max(len(_workers(self.client)), 1)
 
-    def each(self, jobs: Iterable[Job]) -> Iterator[tuple[Any, str | None]]:
+    def each(self, jobs: Iterable[Job], *, count: int = 1) -> Iterator[tuple[Any, str | None]]:
         """Run jobs with a bounded number under way; yield each job's name and error as it ends.
+
+        Of many (`count`), small ones are sent together: a round trip takes longer than some areas.
 
         A job whose workers died is only a suspect: Dask blames whatever lay on a worker that died. Suspects are run once
         more at the end, one at a time with nothing beside them; what ends its worker then is to blame itself.
@@ -91,27 +96,28 @@ class Engine:
             the other jobs would meet with the same.
         """
         suspects: list[Job] = []
-        for job, error, died in self._ended(jobs):
+        for job, error, died in self._ended(_together(jobs, min(count // (4 * self.slots), _MOST_TOGETHER))):
             if died:
                 suspects.append(job)
             else:
                 yield job.name, error
         for job in suspects:
-            yield from ((job.name, error) for _, error, _ in self._ended([job]))
+            yield from ((job.name, error) for _, error, _ in self._ended([[job]]))
 
-    def _ended(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, str | None, bool]]:
-        """Yield each job as it ends, its error, and whether its workers died."""
-        waiting = iter(jobs)
+    def _ended(self, bundles: Iterable[Sequence[Job]]) -> Iterator[tuple[Job, str | None, bool]]:
+        """Yield each job as its bundle ends, its error, and whether its workers died."""
+        waiting = iter(bundles)
         # A future that nobody holds is a task that nobody wants.
-        under_way: dict[Future, Job] = {}
+        under_way: dict[Future, Sequence[Job]] = {}
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
 
         def submit() -> bool:
-            job = next(waiting, None)
-            if job is None:
+            bundle = next(waiting, None)
+            if bundle is None:
                 return False
-            future = self.client.submit(_carried_out, job.function, *job.arguments, pure=False, retries=0)
-            under_way[future] = job
+            calls = [(job.function, job.arguments) for job in bundle]
+            future = self.client.submit(_carried_out, calls, pure=False, retries=0)
+            under_way[future] = bundle
             future.add_done_callback(ended.put)
             return True
 
@@ -120,8 +126,10 @@ class Engine:
                 break
         while under_way:
             future = self._next(ended)
-            yield under_way.pop(future), *self._outcome(future)
+            bundle = under_way.pop(future)
+            errors, died = self._outcome(future, len(bundle))
             submit()
+            yield from ((job, error, died) for job, error in zip(bundle, errors, strict=True))
 
     def _next(self, ended: queue.SimpleQueue[Future]) -> Future:
         """Return the next future that ends, as long as there are workers, or some may still come."""
@@ -133,43 +141,62 @@ class Engine:
             if absent_since and time.monotonic() - absent_since > self.cluster.worker_wait_s:
                 raise _no_worker(self.cluster)
 
-    def _outcome(self, future: Future) -> tuple[str | None, bool]:
+    def _outcome(self, future: Future, count: int) -> tuple[Sequence[str | None], bool]:
+        """Return the errors of a bundle of so many jobs, and whether its workers died."""
         # Nothing is fetched: a result that lay on a worker that died meanwhile would be waited for, perhaps for ever.
         if future.status == "cancelled":
             finding = "the scheduler went away while tasks were under way"
             remedy = "start it, then resume; finished work is kept"
             raise UnavailableError("SCHEDULER_LOST", self.cluster.scheduler, finding, remedy)
         if future.status != "error":
-            return None, False
+            return [None] * count, False
         error = future.exception()
         if isinstance(error, _UnavailableInTask):
             raise UnavailableError(*error.args)
         if isinstance(error, KilledWorker):
             finding = f"it ended its worker {error.allowed_failures + 1} times, with nothing beside it"
             remedy = "repair its scenes, or give workers more memory; then run again"
-            return f"WORKER_DIED task: {finding}; {remedy}", True
-        return str(error) if isinstance(error, _TaskError) else _as_text(error), False
+            return [f"WORKER_DIED task: {finding}; {remedy}"] * count, True
+        return error.args if isinstance(error, _TaskErrors) else [_as_text(error)] * count, False
 
 
-class _TaskError(Exception):
-    """The error of a job as text: exceptions stay with the scheduler, results with a worker that may die."""
+def _together(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
+    """Put neighbouring jobs together until they take some time, at most so many."""
+    bundle: list[Job] = []
+    for job in jobs:
+        bundle.append(job)
+        if len(bundle) >= most or sum(each.seconds for each in bundle) >= _ENOUGH_S:
+            yield bundle
+            bundle = []
+    if bundle:
+        yield bundle
+
+
+class _TaskErrors(Exception):  # noqa: N818 - of several tasks
+    """The errors of a bundle as texts, None where there is none: exceptions stay with the scheduler, results with a worker."""
 
 
 class _UnavailableInTask(Exception):  # noqa: N818 - no error of the task
     """The four parts of an `UnavailableError`, which as an OSError would lose some of them on the way."""
 
 
-def _carried_out(function: Callable[..., None], *arguments: Any) -> None:
-    failure: Exception
-    try:
-        function(*arguments)
-        return
-    except UnavailableError as error:
-        failure = _UnavailableInTask(error.code, error.where, error.finding, error.remedy)
-    except Exception as error:
-        failure = _TaskError(_as_text(error))
+def _carried_out(calls: Sequence[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    errors: list[str | None] = []
+    lost: Exception | None = None
+    for function, arguments in calls:
+        try:
+            function(*arguments)
+            errors.append(None)
+        except UnavailableError as error:
+            lost = _UnavailableInTask(error.code, error.where, error.finding, error.remedy)
+            break
+        except Exception as error:
+            errors.append(_as_text(error))
     # Not raised above: as its context the job's own error would keep all frames of the job, with their arrays.
-    raise failure
+    if lost is not None:
+        raise lost
+    if any(errors):
+        raise _TaskErrors(*errors)
 
 
 def _workers(client: Client) -> Collection[str]:
@@ -294,7 +321,7 @@ class _Submission:
 @contextmanager
 def _jobs(cluster: Cluster) -> Iterator[Client]:
     command, name = {"slurm": ("sbatch", "SLURMCluster"), "pbs": ("qsub", "PBSCluster")}[cluster.scheduler]
-    kind = getattr(_extra("dask_jobqueue", cluster), name)
+    kind = getattr(extra("dask_jobqueue", cluster), name)
     if shutil.which(command) is None:
         raise UnavailableError(
             "BATCH_MISSING", command, "is not on this machine", "start the review where jobs can be submitted"
@@ -322,39 +349,11 @@ def _await_worker(client: Client, cluster: Cluster, submission: _Submission | No
         time.sleep(0.1)
 
 
-def pods_manifest(cluster: Cluster, name: str) -> dict[str, Any]:
-    """Return the ``DaskCluster`` that the operator is asked for.
-
-    Parameters
-    ----------
-    cluster
-        Its scheduler is ``kubernetes``.
-    name
-        Name of the cluster.
-
-    Raises
-    ------
-    ConfigError
-        ``EXTRA_MISSING``.
-    """
-    wanted = cluster.kubernetes
-    assert wanted is not None
-    spec = _extra("dask_kubernetes.operator", cluster).make_cluster_spec(
-        name,
-        image=wanted.image,
-        n_workers=cluster.workers,
-        resources=pod_resources(wanted),
-        env=REMOTE_ENVIRONMENT,
-        worker_command=worker_command(cluster),
-    )
-    return with_data(spec, wanted)
-
-
 @contextmanager
 def _pods(cluster: Cluster) -> Iterator[Client]:
     wanted = cluster.kubernetes
     assert wanted is not None
-    operator, name = _extra("dask_kubernetes.operator", cluster), f"ecowatch-{uuid.uuid4().hex[:8]}"
+    operator, name = extra("dask_kubernetes.operator", cluster), f"ecowatch-{uuid.uuid4().hex[:8]}"
     manifest = pods_manifest(cluster, name)
     pods = client = None
     try:
@@ -370,29 +369,9 @@ def _pods(cluster: Cluster) -> Iterator[Client]:
             client.wait_for_workers(1, timeout=cluster.worker_wait_s)
         except Exception as error:
             # Credentials, connection, operator and image each fail with an exception of another library.
-            raise _no_pods(wanted, error) from error
+            raise no_pods(wanted, error) from error
         yield client
     finally:
         for opened in (client, pods):
             if opened is not None:
                 opened.close()
-
-
-def _no_pods(wanted: Kubernetes, error: Exception) -> UnavailableError:
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    remedy = "check kubectl, the Dask operator, image and claim; docs/cluster.md"
-    return UnavailableError("KUBERNETES_UNAVAILABLE", f"namespace {wanted.namespace}", told, remedy)
-
-
-def _extra(module: str, cluster: Cluster) -> ModuleType:
-    """Import a package of the extra ``cluster``: nobody else needs it, and it must not slow every start."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0].replace("_", "-")
-        raise ConfigError(
-            "EXTRA_MISSING",
-            f"scheduler = {cluster.scheduler!r}",
-            f"{package} is not installed",
-            "pip install 'ecowatch[cluster]'",
-        ) from error

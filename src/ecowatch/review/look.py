@@ -33,7 +33,7 @@ _STAGES = {str(stage): stage for stage in Stage}
 _BORDER_PX = 12
 _RING_PX = 3
 _LARGEST_PX = 1024
-CHUNK = 12
+CHUNK = 4
 """Candidates that one task looks at: those that cross the edges of tiles are few, and every worker shall have some."""
 
 

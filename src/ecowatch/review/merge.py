@@ -158,7 +158,7 @@ def _found(
     with_tiles = {item.task.comparison.key for item in tasks}
     # An area that touches no block has no tile, and so no shard: its fit is the merge's own.
     lone = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key not in with_tiles))
-    _, failures = fit_all(engine, lone, report, accounts)
+    _, failures = fit_all(engine, lone, (), report, accounts)
     fits = kept_fits(plan)
     _expect(accounts, replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in with_tiles)), tasks)
     accounts.join(book.accounts())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from ..errors import ConfigError, UnavailableError
 from ..settings import Cluster, Kubernetes, Queue, bytes_of, seconds_of
 
 # Dask's own setting gives every freed block back to the system at once: the pages of the next one are then faulted in
@@ -125,3 +128,52 @@ def _mounted(part: Mapping[str, Any], wanted: Kubernetes) -> dict[str, Any]:
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": wanted.claim}}],
     }
     return dict(part) | {"spec": pod}
+
+
+def pods_manifest(cluster: Cluster, name: str) -> dict[str, Any]:
+    """Return the ``DaskCluster`` that the operator is asked for.
+
+    Parameters
+    ----------
+    cluster
+        Its scheduler is ``kubernetes``.
+    name
+        Name of the cluster.
+
+    Raises
+    ------
+    ConfigError
+        ``EXTRA_MISSING``.
+    """
+    wanted = cluster.kubernetes
+    assert wanted is not None
+    spec = extra("dask_kubernetes.operator", cluster).make_cluster_spec(
+        name,
+        image=wanted.image,
+        n_workers=cluster.workers,
+        resources=pod_resources(wanted),
+        env=REMOTE_ENVIRONMENT,
+        worker_command=worker_command(cluster),
+    )
+    return with_data(spec, wanted)
+
+
+def no_pods(wanted: Kubernetes, error: Exception) -> UnavailableError:
+    """Return what is told where Kubernetes gives no pod."""
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    remedy = "check kubectl, the Dask operator, image and claim; docs/cluster.md"
+    return UnavailableError("KUBERNETES_UNAVAILABLE", f"namespace {wanted.namespace}", told, remedy)
+
+
+def extra(module: str, cluster: Cluster) -> ModuleType:
+    """Import a package of the extra ``cluster``: nobody else needs it, and it must not slow every start."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
+        raise ConfigError(
+            "EXTRA_MISSING",
+            f"scheduler = {cluster.scheduler!r}",
+            f"{package} is not installed",
+            "pip install 'ecowatch[cluster]'",
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def _do_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> None:
 
 
 def fit_all(
-    engine: Engine, plan: Plan, report: Progress, accounts: Accounts
+    engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
 ) -> tuple[dict[str, Fit], list[TaskResult]]:
     """Fit what is not fitted yet; return the fits by key of the comparison, and what failed."""
     todo = []
@@ -68,9 +69,10 @@ def fit_all(
         accounts.expect("fit", comparison.area.area_id, kept=kept)
         if not kept:
             todo.append(comparison)
-    jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading)) for c in todo]
+    seconds = {t.task.comparison.key: t.fit_seconds for t in tasks if t.fit_seconds}
+    jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading), seconds.get(c.key, math.inf)) for c in todo]
     failures: list[TaskResult] = []
-    for done, (comparison, error) in enumerate(engine.each(jobs), 1):
+    for done, (comparison, error) in enumerate(engine.each(jobs, count=len(jobs)), 1):
         area_id, what = comparison.area.area_id, f"fit {comparison.pipeline.name}"
         report(area_id, "fit", done, len(jobs))
         status = accounts.ended("fit", area_id, what, error)
@@ -103,9 +105,9 @@ def tiles_all(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as reason:
             raise storage_error(folder, reason) from reason
-    jobs = (Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading)) for t in todo)
+    jobs = (Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading), t.seconds) for t in todo)
     failures: list[TaskResult] = []
-    for done, (item, error) in enumerate(engine.each(jobs), 1):
+    for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
         area_id = item.task.comparison.area.area_id
         what = f"tile {'_'.join(map(str, item.task.tile))} {item.task.comparison.pipeline.name}"
         report(area_id, "tile", done, len(todo))
@@ -125,7 +127,7 @@ def measured(
     """Copy slow bands, then fit and process what is not there yet."""
     copies, _ = ingest(engine, plan, tasks, report, accounts)
     plan, tasks = reading_copies(plan, tasks, copies)
-    fits, failures = fit_all(engine, plan, report, accounts)
+    fits, failures = fit_all(engine, plan, tasks, report, accounts)
     return fits, failures + tiles_all(engine, tasks, fits, report, accounts)
 
 
