@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Numba's cache has no lock: two that compile one kernel for different types at the same moment could take each other's code.
+# Nothing has imported it yet.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba" / os.environ["PYTEST_XDIST_WORKER"]))
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +24,16 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real test data are absent: set ECOWATCH_TEST_DATA to their folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample of `make demo`, written anew."""
+    folder = tmp_path_factory.mktemp("sample") / "demo"
+    arguments = sys.argv
+    sys.argv = ["make_sample.py", "--out", str(folder)]
+    try:
+        runpy.run_path(str(ROOT / "sample_data" / "make_sample.py"), run_name="__main__")
+    finally:
+        sys.argv = arguments
+    return folder

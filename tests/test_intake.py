@@ -100,15 +100,16 @@ def test_links_out_of_the_roots_are_followed_and_refused(tmp_path: Path) -> None
     secret.write_bytes(b"II*\0")
     link = tmp_path / "in" / "scene.tif"
     link.symlink_to(secret)
-    refused(link, tmp_path / "in", "OUTSIDE_ROOTS")
-    refused(tmp_path / "in" / ".." / "secret.tif", tmp_path / "in", "OUTSIDE_ROOTS")
-    refused(tmp_path / "none.tif", tmp_path, "FILE_MISSING")
-    refused(Path("a\0b"), tmp_path, "FILE_MISSING")
+    # The message names the file that the link leads to.
+    assert str(secret) in refused(link, tmp_path / "in", "OUTSIDE_ROOTS")
+    assert "secret.tif" in refused(tmp_path / "in" / ".." / "secret.tif", tmp_path / "in", "OUTSIDE_ROOTS")
+    assert "none.tif" in refused(tmp_path / "none.tif", tmp_path, "FILE_MISSING")
+    assert "NUL byte" in refused(Path("a\0b"), tmp_path, "FILE_MISSING")
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.tif")
-    refused(tmp_path / "pipe.tif", tmp_path, "NOT_A_FILE")
+    assert "pipe.tif" in refused(tmp_path / "pipe.tif", tmp_path, "NOT_A_FILE")
 
 
 def test_a_shapefile_needs_its_parts(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 from ecowatch.codes import State
 from ecowatch.detect import WaterTurn, flag_water_turns
 
+pytestmark = pytest.mark.kernels
+
 RADIOMETRY = ((1e-4, -0.1), (2e-4, 0.0), (1e-4, 0.0), (1e-4, 0.05))
 TURN = WaterTurn(
     bands=(1, 3), wet_before=(0.1, 0.12), wet_after=(0.08, 0.12), dry_before=(0.2, 0.21), dry_after=(0.15, 0.2)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ecowatch.codes import State
 from ecowatch.detect import WINDOWED, block_runs, flag_scores, joined_score
 from ecowatch.settings import Detect
 from ecowatch.settings.detect import WINDOWED_SECTIONS
+
+pytestmark = pytest.mark.kernels
 
 
 def test_only_usable_pixels_are_flagged() -> None:

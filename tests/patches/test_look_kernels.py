@@ -19,6 +19,8 @@ from ecowatch.patches._shape_kernels import smallest_rectangles, squared_depth, 
 from ecowatch.patches.context import cover_shares, regularity
 from ecowatch.patches.second_look import Facts
 
+pytestmark = pytest.mark.kernels
+
 Array = np.ndarray[Any, Any]
 ROLES = ("blue", "green", "red", "nir", "swir1", "swir2")
 SEEDS = range(12)

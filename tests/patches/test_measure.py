@@ -21,6 +21,8 @@ from ecowatch.patches.lines import centre_line
 from ecowatch.patches.measure import straightness_of
 from ecowatch.settings import ActivityRules
 
+pytestmark = pytest.mark.kernels
+
 GRID = Grid.from_parts("EPSG:32650", (10, 0, 300_000, 0, -10, 4_000_000), (200, 200))
 FOREST = {"blue": 0.03, "green": 0.05, "red": 0.03, "nir": 0.33, "swir1": 0.15, "swir2": 0.07}
 BARE = {"blue": 0.10, "green": 0.14, "red": 0.19, "nir": 0.25, "swir1": 0.34, "swir2": 0.29}

@@ -20,6 +20,7 @@ from ecowatch.prepare.field import (
     with_cells,
 )
 
+pytestmark = pytest.mark.kernels
 NUMBERS = {
     "min_peak": 0.35,
     "max_shift_px": 10.0,
@@ -144,6 +145,7 @@ def test_step_and_cell() -> None:
     assert with_cells(constant(3.0, 1.0), max_step_px=0.02).cell_px == 512
 
 
+@pytest.mark.compiled
 def test_a_constant_field_equals_the_constant_shift() -> None:
     image = np.random.default_rng(2).integers(1, 4000, (2, 640, 600)).astype(np.uint16)
     field, pad = constant(1.3, -0.6), 6
@@ -153,8 +155,12 @@ def test_a_constant_field_equals_the_constant_shift() -> None:
     assert (whole == plain).all()
 
 
-@pytest.mark.parametrize("top", [0, 13, 128])
-@pytest.mark.parametrize("left", [0, 7, 150])
+def only_compiled(number: int) -> object:
+    return pytest.param(number, marks=pytest.mark.compiled)
+
+
+@pytest.mark.parametrize("top", [0, only_compiled(13), only_compiled(128)])
+@pytest.mark.parametrize("left", [only_compiled(0), 7, only_compiled(150)])
 def test_a_cut_with_margin_equals_the_whole(top: int, left: int) -> None:
     rng = np.random.default_rng(4)
     field = with_cells(sloped(), max_step_px=0.05)
@@ -190,6 +196,7 @@ def test_too_small_a_padding_is_refused() -> None:
         shifted_by_field(image, None, field=sloped(), row0=0, col0=0, pad_px=3, fill=None)
 
 
+@pytest.mark.compiled
 def test_a_distorted_image_is_laid_on_the_other() -> None:
     """Measured window by window, fitted and taken out: what was up to 3 px apart lies within a tenth."""
     rng = np.random.default_rng(6)

@@ -9,6 +9,8 @@ from ecowatch.codes import State
 from ecowatch.prepare import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state, texture_features
 from ecowatch.prepare._kernels import clear_fill, trim_edges
 
+pytestmark = pytest.mark.kernels
+
 U, M, N = State.USABLE, State.MASKED, State.NO_DATA
 
 

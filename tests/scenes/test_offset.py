@@ -19,6 +19,15 @@ def sampled(rows: list[list[int]], plus: int, copies: int = 100) -> np.ndarray:
     return np.repeat(np.array(rows, np.uint16) + np.uint16(plus), copies, axis=1)
 
 
+def told(numbers: np.ndarray, offsets: tuple[float, float]) -> str:
+    """Return what is told of numbers and offsets that disagree, "" where they agree."""
+    try:
+        check_offset(numbers, fill=0, offsets=offsets[: len(numbers)], where="s")
+    except SceneError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("scene", [CLEAN, DARK, BRIGHT], ids=["clean", "dark", "bright"])
 @pytest.mark.parametrize("declared", [NONE, ADDED], ids=["old baseline", "new baseline"])
 @pytest.mark.parametrize("carried", [0, 1000], ids=["plain pixels", "pixels + 1000"])
@@ -52,7 +61,10 @@ def test_few_negatives_are_the_atmosphere() -> None:
 
 
 def test_dark_water_lies_about_zero() -> None:
-    check_offset(np.tile([950, 1050, 990, 1010], (2, 200)), fill=0, offsets=ADDED, where="lake")
+    lake = np.tile([950, 1050, 990, 1010], (2, 200))
+    assert told(lake, ADDED) == ""
+    # The same lake without the +1000 lies far below zero.
+    assert "100.0% of the pixels would be negative" in told(lake - 900, ADDED)
 
 
 def test_too_few_valid_pixels_tell_nothing() -> None:
@@ -66,4 +78,5 @@ def test_too_few_valid_pixels_tell_nothing() -> None:
 
 def test_one_dark_band_is_enough_for_no_offset() -> None:
     numbers = np.array([[1500] * 1000, [1500] * 995 + [400] * 5])
-    check_offset(numbers, fill=0, offsets=NONE, where="s")
+    assert told(numbers, NONE) == ""
+    assert "the darkest 0.1 %" in told(numbers[:1], NONE)

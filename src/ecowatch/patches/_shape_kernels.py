@@ -43,7 +43,7 @@ def thin(image: Array) -> None:
     pixels = 0
     for y in range(1, rows - 1):
         for x in range(1, cols - 1):
-            pixels += image[y, x]
+            pixels += int(image[y, x])
     edge, gone = np.empty((pixels, 2), np.int32), np.empty((pixels, 2), np.int32)
     listed = np.zeros(image.shape, np.uint8)
     count = 0

@@ -127,7 +127,7 @@ def _trace_ring(
     dx = (1, 0, -1, 0)
     dy = (0, 1, 0, -1)
     px, py, d = x, y, 0
-    top = 1
+    top = np.int64(1)
     walked[0] = py * width + px
     if _is_pinch(parts, px, py, own):
         place[walked[0]] = 1
@@ -167,7 +167,7 @@ def _trace_ring(
                 if pinch:
                     place[corner] = top
         d = turn
-    n = _emit(walked, 0, top, width, points, n)
+    n = _emit(walked, np.int64(0), top, width, points, n)
     ends[rings] = n
     part_of[rings] = own
     rings += 1
@@ -207,6 +207,15 @@ def trace_parts(
 
 
 @nb.njit(nogil=True, cache=True)
+def frame(runs: Array) -> tuple[int, int]:
+    """Return the first column of `runs` less one, and one past the last plus one."""
+    col0, col1 = runs[0, 1], runs[0, 2]
+    for i in range(runs.shape[0]):
+        col0, col1 = min(col0, runs[i, 1]), max(col1, runs[i, 2])
+    return col0 - 1, col1 + 1
+
+
+@nb.njit(nogil=True, cache=True)
 def number_runs(runs: Array, parent: Array, part: Array) -> None:
     """Number the 4-connected parts of sorted runs 1, 2 … as `number_parts` numbers their pixels; `parent` is scratch."""
     n = runs.shape[0]
@@ -243,10 +252,12 @@ def number_runs(runs: Array, parent: Array, part: Array) -> None:
 @nb.njit(nogil=True, cache=True)
 def trace_whole(runs: Array, bounds: Array, points: Array, ends: Array, part_of: Array, rings_until: Array) -> None:
     """Do what `trace_patches` does where no hole is filled; only pixels of runs are walked, not the frames around them."""
-    n = rings = cells = longest = 0
+    n = rings = np.int64(0)
+    cells = longest = 0
     for k in range(bounds.shape[0] - 1):
         own = runs[bounds[k] : bounds[k + 1]]
-        rows, cols = own[-1, 0] - own[0, 0] + 4, own[:, 2].max() - own[:, 1].min() + 3
+        col0, col1 = frame(own)
+        rows, cols = own[-1, 0] - own[0, 0] + 4, col1 - col0 + 1
         cells, longest = max(cells, rows * cols), max(longest, own.shape[0])
     numbers, ways, place = np.zeros(cells, np.int32), np.zeros(cells, np.uint8), np.zeros(cells, np.int32)
     walked = np.empty(6 * longest + 8, np.int64)
@@ -254,7 +265,7 @@ def trace_whole(runs: Array, bounds: Array, points: Array, ends: Array, part_of:
     for k in range(bounds.shape[0] - 1):
         own = runs[bounds[k] : bounds[k + 1]]
         row0, row1 = own[0, 0] - 1, own[-1, 0] + 2
-        col0, col1 = own[:, 1].min() - 1, own[:, 2].max() + 1
+        col0, col1 = frame(own)
         rows, cols = row1 - row0, col1 - col0
         image, used = numbers[: rows * cols].reshape(rows, cols), ways[: rows * cols].reshape(rows, cols)
         number_runs(own, parent, part)
@@ -287,11 +298,11 @@ def trace_patches(
     if largest_hole_px < 1:
         trace_whole(runs, bounds, points, ends, part_of, rings_until)
         return
-    n = rings = 0
+    n = rings = np.int64(0)
     for k in range(bounds.shape[0] - 1):
         own = runs[bounds[k] : bounds[k + 1]]
         row0, row1 = own[0, 0] - 1, own[-1, 0] + 2
-        col0, col1 = own[:, 1].min() - 1, own[:, 2].max() + 1
+        col0, col1 = frame(own)
         image = np.zeros((row1 - row0, col1 - col0), np.int32)
         for i in range(own.shape[0]):
             for x in range(own[i, 1], own[i, 2]):
