@@ -10,7 +10,7 @@ import rasterio
 from rasterio.warp import Resampling, reproject
 from scipy import ndimage as ndi
 
-from ecowatch.prepare import PlacedShift, ShiftField, fit_field, shifted, support_px, window_shift
+from ecowatch.prepare import PlacedShift, ShiftField, align, fit_field, shifted, support_px, window_shift
 
 
 def ground(seed: int = 0, side: int = 400) -> np.ndarray:
@@ -211,3 +211,14 @@ def test_two_satellites_over_one_place(shared_data: Path) -> None:
     )
     left = field(laid[0].astype(float))
     assert left is not None and left.length_px < 0.05 and left.rmse_px < 0.15
+
+
+@pytest.mark.parametrize("position", [(0.3, -0.4), (3.25, 7.9), (-11.0, 2.5)])
+def test_an_image_moved_axis_by_axis_is_that_of_scipy(position: tuple[float, float]) -> None:
+    image = ndi.gaussian_filter(np.random.default_rng(6).standard_normal((60, 70)), 1.5)
+    spline = align._spline(image)
+    moved = ndi.shift(spline, -np.array(position), order=3, mode="nearest", prefilter=False)
+    rim = align._RIM_PX
+    assert align._moved(spline, image.shape, np.array(position)) == pytest.approx(
+        moved[rim:-rim, rim:-rim], abs=1e-6 if min(position) < -10 else 1e-12
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -198,9 +199,11 @@ def _overlap_correlation(a: Array, b: Array, valid: Array, offset: tuple[int, in
     here = (slice(max(0, -row), min(rows, rows - row)), slice(max(0, -col), min(cols, cols - col)))
     there = (slice(max(0, row), min(rows, rows + row)), slice(max(0, col), min(cols, cols + col)))
     both = valid[here] & valid[there]
-    if both.sum() < 64:
+    count = np.count_nonzero(both)
+    if count < 64:
         return -1.0
-    x, y = a[here][both], b[there][both]
+    # Most windows are valid all over: nothing is picked out then.
+    x, y = (a[here].ravel(), b[there].ravel()) if count == both.size else (a[here][both], b[there][both])
     x, y = x - x.mean(), y - y.mean()
     scale = math.sqrt(float(np.sum(x * x)) * float(np.sum(y * y)))
     return float(np.sum(x * y)) / scale if scale > 0 else -1.0
@@ -237,17 +240,36 @@ def _spline(image: Array) -> Array:
     return result
 
 
+def _taps(count: int, moved_px: float) -> Iterator[tuple[Array, Array]]:
+    """Weights and places of the four coefficients of a cubic spline that tell each cell of an axis moved by a distance."""
+    at = np.clip(np.arange(count) + _RIM_PX + moved_px, 0, count + 2 * _RIM_PX - 1)
+    first = np.floor(at)
+    t = at - first
+    weights = ((1 - t) ** 3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6)
+    for step, weight in enumerate(weights):
+        yield weight, np.clip(first.astype(np.int64) + step - 1, 0, count + 2 * _RIM_PX - 1)
+
+
+def _moved(spline: Array, shape: tuple[int, int], position: Array) -> Array:
+    """What spline coefficients tell of an image moved by `position`; one displacement, so each axis is done for itself."""
+    lines, moved = np.zeros((shape[0], spline.shape[1])), np.zeros(shape)
+    for weight, rows in _taps(shape[0], float(position[0])):
+        lines += weight[:, None] * spline[rows]
+    for weight, cols in _taps(shape[1], float(position[1])):
+        moved += weight * lines[:, cols]
+    return moved
+
+
 def _gradient_step(reference: Array, spline: Array, valid: Array, position: Array) -> Array | None:
     # Splines, not straight lines between pixels: those would smooth the noise most at half a pixel and be drawn there.
-    moved = ndimage.shift(spline, -position, order=3, mode="nearest", prefilter=False)[
-        _RIM_PX:-_RIM_PX, _RIM_PX:-_RIM_PX
-    ]
+    moved = _moved(spline, reference.shape, position)
     usable = valid & (_sampled(valid.astype(float), position) > 0.999)
     usable[:2] = usable[-2:] = False
     usable[:, :2] = usable[:, -2:] = False
     if usable.sum() < 64:
         return None
-    grad_row, grad_col = np.gradient((reference + moved) / 2)
+    slopes: tuple[Array, ...] = tuple(np.gradient((reference + moved) / 2))
+    grad_row, grad_col = slopes
     difference = (moved - reference)[usable]
     # Changed ground is the outlier of this fit; it is given no say.
     apart = np.abs(difference - np.median(difference))

@@ -252,7 +252,9 @@ def _robust_fit(design: Array, values: Array) -> tuple[Array, Array]:
     distance = np.empty(len(values))
     start = np.median(values, axis=0)
     for round_number in range(_ROUNDS):
-        if round_number or design.shape[1] > 1:
+        if round_number and design.shape[1] == 1:
+            terms = (np.sum(weight[:, None] * values, axis=0) / weight.sum())[None, :]
+        elif round_number or design.shape[1] > 1:
             root = np.sqrt(weight)[:, None]
             terms = np.linalg.lstsq(design * root, values * root, rcond=None)[0]
         else:
@@ -264,10 +266,12 @@ def _robust_fit(design: Array, values: Array) -> tuple[Array, Array]:
 
 
 def _degree(uv: Array, values: Array, max_degree: int, min_gain_px: float) -> int:
+    # Leaving each window out once takes its time: of few windows there is nothing to choose.
+    possible = [d for d in range(1, max_degree + 1) if len(uv) >= _WINDOWS_PER_TERM * _TERMS[d]]
+    if not possible:
+        return 0
     chosen, error = 0, _foretelling_error(_design(uv, 0), values)
-    for degree in range(1, max_degree + 1):
-        if len(uv) < _WINDOWS_PER_TERM * _TERMS[degree]:
-            break
+    for degree in possible:
         richer = _foretelling_error(_design(uv, degree), values)
         if richer <= error - min_gain_px and richer <= 0.8 * error:
             chosen, error = degree, richer
