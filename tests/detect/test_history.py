@@ -236,7 +236,13 @@ def fit(before: np.ndarray, after: np.ndarray, valid: np.ndarray) -> dict[str, o
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize(("name", "most"), [("mine_0_same_season", 0.01), ("mine_0_opposite_season", 0.02)])
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        pytest.param("mine_0_same_season", 0.01, marks=pytest.mark.slow),
+        ("mine_0_opposite_season", 0.02),
+    ],
+)
 def test_real_place_without_change_stays_quiet(shared_data: Path, name: str, most: float) -> None:
     entries = json.loads((shared_data / "bitemporal" / "registry.json").read_text())
     pairs = next(e["date_pairs"] for e in entries if e["pair"] == name)

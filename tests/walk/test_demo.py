@@ -166,6 +166,7 @@ def test_the_same_bytes_from_processes(demo_run: Run, sample: Path, tmp_path: Pa
     assert other.digest == demo_run.digest
 
 
+@pytest.mark.slow
 def test_the_same_bytes_from_a_scheduler_by_address(demo_run: Run, sample: Path, tmp_path: Path) -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as elsewhere:
         other = run(demo_review(sample, tmp_path), scheduler=elsewhere.scheduler_address)
