@@ -11,6 +11,7 @@ from rasterio.warp import Resampling, reproject
 from scipy import ndimage as ndi
 
 from ecowatch.prepare import PlacedShift, ShiftField, align, fit_field, shifted, support_px, window_shift
+from ecowatch.prepare._kernels import overlap_correlation, slopes_of
 
 
 def ground(seed: int = 0, side: int = 400) -> np.ndarray:
@@ -222,3 +223,30 @@ def test_an_image_moved_axis_by_axis_is_that_of_scipy(position: tuple[float, flo
     assert align._moved(spline, image.shape, np.array(position)) == pytest.approx(
         moved[rim:-rim, rim:-rim], abs=1e-6 if min(position) < -10 else 1e-12
     )
+
+
+@pytest.mark.parametrize("position", [(0.3, -0.4), (3.0, 7.9), (-11.2, 2.5)])
+def test_slopes_and_differences_are_those_of_numpy(position: tuple[float, float]) -> None:
+    rng = np.random.default_rng(8)
+    reference, moved, valid = rng.random((40, 50)), rng.random((40, 50)), rng.random((40, 50)) > 0.05
+    found = np.empty((3, reference.size))
+    count = slopes_of(reference, moved, valid, position, 2, found)
+    usable = valid & (align._sampled(valid.astype(float), np.array(position)) > 0.999)
+    usable[:2] = usable[-2:] = usable[:, :2] = usable[:, -2:] = False
+    slopes = np.gradient((reference + moved) / 2)
+    assert count == usable.sum() > 100
+    assert found[:, :count] == pytest.approx(
+        np.array([slopes[0][usable], slopes[1][usable], (moved - reference)[usable]])
+    )
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (3, -7), (-20, 12)])
+def test_correlations_of_overlaps_are_those_of_numpy(offset: tuple[int, int]) -> None:
+    rng = np.random.default_rng(9)
+    a, b, valid = rng.random((40, 50)), rng.random((40, 50)), rng.random((40, 50)) > 0.3
+    rows, cols = (np.arange(max(0, -o), min(n, n - o)) for o, n in zip(offset, a.shape, strict=True))
+    here, there = np.ix_(rows, cols), np.ix_(rows + offset[0], cols + offset[1])
+    both = valid[here] & valid[there]
+    expected = np.corrcoef(a[here][both], b[there][both])[0, 1]
+    assert overlap_correlation(a, b, valid, *offset, 64) == pytest.approx(expected)
+    assert overlap_correlation(a, b, valid, *offset, 2000) == -1

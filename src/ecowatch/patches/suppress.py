@@ -227,15 +227,16 @@ def _cloud_shadow(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
 def _haze(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
     if f.texture_kept is None or f.texture_kept < rules.texture_kept:
         return None
-    if f.sharpness is None or f.sharpness > rules.soft:
-        return None
     for side in _sides(c, f, rules):
         gain = {role: side.here[role] - side.there[role] for role in side.here}
         blue, red = gain.get("blue", 0.0), gain.get("red", 0.0)
         rest = [abs(gain[role]) for role in ("nir", "swir1", "swir2") if role in gain]
         if side.once is False or blue < rules.haze_gain or not -0.01 <= red <= 0.9 * blue:
             continue
-        if not rest or max(rest) <= blue:
+        if rest and max(rest) > blue:
+            continue
+        # Asked last: it is the dearest of the facts.
+        if f.sharpness is not None and f.sharpness <= rules.soft:
             return f"blue_gain_{side.name}={blue:.3f}", f"red_gain={red:.3f}", f"texture_kept={f.texture_kept:.2f}"
     return None
 
@@ -318,10 +319,13 @@ def _crop_cycle(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
 
 def _season(_: Candidate, f: Facts, rules: Suppress) -> Reasons:
     before, after = ndvi(f.before), ndvi(f.after)
-    if before is None or after is None or _is_water(f.after, rules) or not _moved_alike(f, rules):
+    if before is None or after is None or _is_water(f.after, rules):
+        return None
+    own = after - before
+    # What moves less than this is not alike to ground that moved with the season, whatever that ground did.
+    if abs(own) < 0.999 * rules.season_alike * rules.season_ndvi or not _moved_alike(f, rules):
         return None
     ground = (ndvi(f.alike_after) or 0.0) - (ndvi(f.alike_before) or 0.0)
-    own = after - before
     # Alike is alike in size too: a patch that did not follow the ground around is what is looked for.
     if (
         abs(ground) < rules.season_ndvi

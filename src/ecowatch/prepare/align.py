@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import fft, ndimage
 
-from ._kernels import shift_cubic
+from ._kernels import moved_spline, overlap_correlation, shift_cubic, slopes_of
 
 Array = np.ndarray[Any, Any]
 
@@ -18,6 +17,8 @@ _SETTLED_PX = 0.002
 _DETAIL_PX = 31
 _CANDIDATES = 6
 _RIM_PX = 12
+_EDGE_PX = 2
+_LEAST_PX = 64
 
 
 class WindowShift(NamedTuple):
@@ -150,7 +151,7 @@ def agreeing(displacement: Array, peak: Array, *, agree_px: float) -> Array:
 
 
 def _standardised(image: Array, valid: Array) -> Array | None:
-    if valid.sum() < 64:
+    if valid.sum() < _LEAST_PX:
         return None
     inside = image[valid].astype(np.float64)
     # Winsorised: a few glaring roofs must not decide.
@@ -172,7 +173,7 @@ def _whole_pixels(a: Array, b: Array, valid: Array) -> tuple[int, int]:
     # The phase alone is sharp where ground is rich, the product is steady where it is poor or repeats itself.
     surfaces = (cross / np.maximum(np.abs(cross), 1e-9), cross)
     candidates = {(0, 0)} | {p for s in surfaces for p in _peaks(fft.irfft2(s, s=a.shape))}
-    return max(sorted(candidates), key=lambda p: _overlap_correlation(fine_a, fine_b, valid, p))
+    return max(sorted(candidates), key=lambda p: overlap_correlation(fine_a, fine_b, valid, *p, _LEAST_PX))
 
 
 def _detail(image: Array, valid: Array) -> Array:
@@ -192,21 +193,6 @@ def _peaks(correlation: Array) -> list[tuple[int, int]]:
     order = np.argsort(-correlation.ravel()[places], kind="stable")[:_CANDIDATES]
     found = np.array(np.unravel_index(places[order], correlation.shape)).T
     return [(int(r - rows if r > rows // 2 else r), int(c - cols if c > cols // 2 else c)) for r, c in found]
-
-
-def _overlap_correlation(a: Array, b: Array, valid: Array, offset: tuple[int, int]) -> float:
-    (row, col), (rows, cols) = offset, a.shape
-    here = (slice(max(0, -row), min(rows, rows - row)), slice(max(0, -col), min(cols, cols - col)))
-    there = (slice(max(0, row), min(rows, rows + row)), slice(max(0, col), min(cols, cols + col)))
-    both = valid[here] & valid[there]
-    count = np.count_nonzero(both)
-    if count < 64:
-        return -1.0
-    # Most windows are valid all over: nothing is picked out then.
-    x, y = (a[here].ravel(), b[there].ravel()) if count == both.size else (a[here][both], b[there][both])
-    x, y = x - x.mean(), y - y.mean()
-    scale = math.sqrt(float(np.sum(x * x)) * float(np.sum(y * y)))
-    return float(np.sum(x * y)) / scale if scale > 0 else -1.0
 
 
 def _sampled(image: Array, position: Array) -> Array:
@@ -240,41 +226,37 @@ def _spline(image: Array) -> Array:
     return result
 
 
-def _taps(count: int, moved_px: float) -> Iterator[tuple[Array, Array]]:
+def _taps(count: int, moved_px: float) -> tuple[Array, Array]:
     """Weights and places of the four coefficients of a cubic spline that tell each cell of an axis moved by a distance."""
-    at = np.clip(np.arange(count) + _RIM_PX + moved_px, 0, count + 2 * _RIM_PX - 1)
+    last = count + 2 * _RIM_PX - 1
+    at = np.clip(np.arange(count) + _RIM_PX + moved_px, 0, last)
     first = np.floor(at)
     t = at - first
-    weights = ((1 - t) ** 3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6, (1 + 3 * t + 3 * t**2 - 3 * t**3) / 6, t**3 / 6)
-    for step, weight in enumerate(weights):
-        yield weight, np.clip(first.astype(np.int64) + step - 1, 0, count + 2 * _RIM_PX - 1)
+    weights = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
+    places = first.astype(np.int64) + np.arange(-1, 3)[:, None]
+    return np.array(weights) / 6, np.clip(places, 0, last)
 
 
 def _moved(spline: Array, shape: tuple[int, int], position: Array) -> Array:
     """What spline coefficients tell of an image moved by `position`; one displacement, so each axis is done for itself."""
-    lines, moved = np.zeros((shape[0], spline.shape[1])), np.zeros(shape)
-    for weight, rows in _taps(shape[0], float(position[0])):
-        lines += weight[:, None] * spline[rows]
-    for weight, cols in _taps(shape[1], float(position[1])):
-        moved += weight * lines[:, cols]
+    rows, cols = (_taps(count, float(px)) for count, px in zip(shape, position, strict=True))
+    moved = np.empty(shape)
+    moved_spline(spline, *rows, *cols, np.empty((shape[0], spline.shape[1])), moved)
     return moved
 
 
 def _gradient_step(reference: Array, spline: Array, valid: Array, position: Array) -> Array | None:
     # Splines, not straight lines between pixels: those would smooth the noise most at half a pixel and be drawn there.
     moved = _moved(spline, reference.shape, position)
-    usable = valid & (_sampled(valid.astype(float), position) > 0.999)
-    usable[:2] = usable[-2:] = False
-    usable[:, :2] = usable[:, -2:] = False
-    if usable.sum() < 64:
+    found = np.empty((3, reference.size))
+    count = slopes_of(reference, moved, valid, (float(position[0]), float(position[1])), _EDGE_PX, found)
+    if count < _LEAST_PX:
         return None
-    slopes: tuple[Array, ...] = tuple(np.gradient((reference + moved) / 2))
-    grad_row, grad_col = slopes
-    difference = (moved - reference)[usable]
+    grad_row, grad_col, difference = found[:, :count]
     # Changed ground is the outlier of this fit; it is given no say.
     apart = np.abs(difference - np.median(difference))
     keep = apart <= 3 * 1.4826 * np.median(apart) + 1e-9
-    gr, gc, d = grad_row[usable][keep], grad_col[usable][keep], difference[keep]
+    gr, gc, d = grad_row[keep], grad_col[keep], difference[keep]
     normal = np.array([[np.sum(gr * gr), np.sum(gr * gc)], [np.sum(gr * gc), np.sum(gc * gc)]])
     if np.linalg.det(normal) < 1e-9 * max(float(np.trace(normal)) ** 2, 1e-12):
         return None
@@ -285,7 +267,7 @@ def _gradient_step(reference: Array, spline: Array, valid: Array, position: Arra
 def _correlation(a: Array, b: Array, valid: Array, position: Array) -> float:
     moved = _sampled(b, position)
     usable = valid & np.isfinite(moved) & (_sampled(valid.astype(float), position) > 0.999)
-    if usable.sum() < 64:
+    if usable.sum() < _LEAST_PX:
         return 0.0
     x, y = a[usable], moved[usable]
     denominator = float(np.std(x) * np.std(y))
