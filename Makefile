@@ -46,12 +46,12 @@ debian:
 	     >/dev/null || echo '$(DEBIAN) could not be installed'
 
 # Twice: what goes through kernels interpreted, for readable failures at their own lines, then compiled and whole. The tests of
-# a file stay together, for they share what it sets up.
-SPREAD := -n $(JOBS) --dist loadfile
+# a file stay together, for they share what it sets up; files of few but long tests come first, that no process waits for them.
+SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 KERNELS := tests/prepare tests/detect tests/patches
 test: $(TOOLS)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(SPREAD) -m 'kernels and not compiled' $(KERNELS)
-	$(BIN)/python -m pytest -q $(SPREAD) -m 'not slow' tests README.md
+	$(BIN)/python -m pytest -q $(SPREAD) -m 'not slow' tests/walk tests/review tests README.md
 
 test-slow: $(TOOLS)
 	$(BIN)/python -m pytest -q -m slow tests
