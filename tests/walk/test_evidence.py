@@ -181,6 +181,7 @@ def tiny_model(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_model_as_detector(years: Path, reviewer: Reviewer, tmp_path: Path) -> None:
     digest = tiny_model(tmp_path / "tiny.onnx")
     text = shipped_files()["pipelines/bitemporal.toml"].replace('method = "ir_mad"', 'method = "onnx"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 import shapely
 from scipy import ndimage as ndi
@@ -26,6 +27,7 @@ def white(folder: Path, day: str) -> None:
     write_geotiff(folder / f"s_{day}.tif", values, GRID, nodata=0)
 
 
+@pytest.mark.slow
 def test_dates_before_the_change_do_not_speak_against_it(tmp_path: Path, reviewer: Reviewer) -> None:
     """Last spring's other dates show no mine and no roof: they were not there yet. March 2026 shows both."""
     for number, day in enumerate((*EARLIER, "20250420", "20250425", "20250430")):
