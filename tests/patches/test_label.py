@@ -217,7 +217,7 @@ def test_compiled_kernels_equal_their_python(largest_hole_px: float) -> None:
         )
         parent, points = np.empty(len(runs), np.int64), np.zeros((5000, 2), np.int64)
         ends, parts, until = np.zeros(5000, np.int64), np.zeros(5000, np.int64), np.zeros(1, np.int64)
-        labels(runs, parent)
+        labels(runs, parent, 1)
         filled = image.astype(np.int32)
         fill(filled, 3, np.empty(8, np.int64))
         numbered = filled.copy()

@@ -31,8 +31,8 @@ def join_runs(parent: Array, i: int, j: int) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def label_runs(runs: Array, parent: Array) -> None:
-    """Fill `parent` (int64) with the index of the first run of each 8-connected group.
+def label_runs(runs: Array, parent: Array, corner: int) -> None:
+    """Fill `parent` (int64) with the first run of each group: 8-connected with a `corner` of 1, 4-connected with 0.
 
     `runs` (row, first col, last col + 1) are sorted by row and column; runs that meet in one row, cut by a block edge, are
     joined as well.
@@ -51,8 +51,8 @@ def label_runs(runs: Array, parent: Array) -> None:
         if above_end > above_start and runs[above_start, 0] == runs[start, 0] - 1:
             i, j = above_start, start
             while i < above_end and j < end:
-                # Touching corners count: last + 1 of one may equal first of the other.
-                if runs[i, 2] >= runs[j, 1] and runs[j, 2] >= runs[i, 1]:
+                # Where corners count, last + 1 of one may equal first of the other.
+                if runs[i, 2] + corner > runs[j, 1] and runs[j, 2] + corner > runs[i, 1]:
                     join_runs(parent, i, j)
                 if runs[i, 2] < runs[j, 2]:
                     i += 1

@@ -7,7 +7,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from ._kernels import join_runs, root_of
+from ._kernels import join_runs, label_runs, root_of
 
 Array = np.ndarray[Any, Any]
 
@@ -218,35 +218,14 @@ def frame(runs: Array) -> tuple[int, int]:
 @nb.njit(nogil=True, cache=True)
 def number_runs(runs: Array, parent: Array, part: Array) -> None:
     """Number the 4-connected parts of sorted runs 1, 2 … as `number_parts` numbers their pixels; `parent` is scratch."""
-    n = runs.shape[0]
-    for i in range(n):
-        parent[i] = i
-    above_start, above_end, start = 0, 0, 0
-    while start < n:
-        end = start
-        while end < n and runs[end, 0] == runs[start, 0]:
-            end += 1
-        for j in range(start + 1, end):
-            if runs[j - 1, 2] == runs[j, 1]:
-                join_runs(parent, j - 1, j)
-        if above_end > above_start and runs[above_start, 0] == runs[start, 0] - 1:
-            i, j = above_start, start
-            while i < above_end and j < end:
-                if runs[i, 2] > runs[j, 1] and runs[j, 2] > runs[i, 1]:
-                    join_runs(parent, i, j)
-                if runs[i, 2] < runs[j, 2]:
-                    i += 1
-                else:
-                    j += 1
-        above_start, above_end, start = start, end, end
+    label_runs(runs, parent[: runs.shape[0]], 0)
     parts = 0
-    for i in range(n):
-        root = root_of(parent, i)
-        if root == i:
+    for i in range(runs.shape[0]):
+        if parent[i] == i:
             parts += 1
             part[i] = parts
         else:
-            part[i] = part[root]
+            part[i] = part[parent[i]]
 
 
 @nb.njit(nogil=True, cache=True)

@@ -72,7 +72,7 @@ def connected(runs: Array) -> Array:
         int64 ``(n,)``: 0, 1, 2 … in order of first appearance.
     """
     parent, group = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
-    label_runs(np.ascontiguousarray(runs[:, :3]), parent)
+    label_runs(np.ascontiguousarray(runs[:, :3]), parent, 1)
     number_groups(parent, group)
     return group
 
