@@ -7,6 +7,7 @@ import hashlib
 import html.parser
 import io
 import json
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 import shapely
 from PIL import Image
 
-from ecowatch.errors import EcowatchError, LedgerError
+from ecowatch import objects
+from ecowatch.errors import EcowatchError, LedgerError, UnavailableError
 from ecowatch.grid import Grid, geodesic_area_m2, transformed
 from ecowatch.ledger import LEDGER_CRS, Event, EventKind, Ledger, geometry_text
 from ecowatch.raster import write_geotiff
@@ -30,6 +32,7 @@ from ecowatch.review import make_plan
 from ecowatch.settings import AreaSource, BandDescription, Review, SceneSource
 
 from ..desk.ground import SQUARES, add, count, make_ledger, opened, patch, seen, unit, verdict
+from ..stores import store
 
 ROOT = Path(__file__).parents[2]
 TERMS = HandOver("某县生态环境局", "2026-12-31", "2026-07-10", "zhao")
@@ -376,6 +379,30 @@ def test_without_the_very_scenes_the_clue_says_why_it_has_no_chips(scenes: Revie
     assert "elsewhere" in chips_of(scenes, {"p": site})["p"].why
     gone = scenes.model_copy(update={"roots": (tmp_path / "none",)})
     assert chips_of(gone, {"p": site._replace(area_id="a")})["p"].chips == ()
+
+
+def test_a_store_that_does_not_answer_is_no_reason_for_a_clue_without_chips(
+    scenes: Review, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "FIRST_WAIT_S", 0.01)
+    prefix = uuid.uuid4().hex
+    with store(monkeypatch) as shop:
+        shop.put("scenes", scenes.sources[0].path, f"{prefix}/")
+        place = Path(f"s3://scenes/{prefix}")
+        sources = (scenes.sources[0].model_copy(update={"path": place}),)
+        far = scenes.model_copy(update={"sources": sources, "roots": (*scenes.roots, place)})
+        comparison = make_plan(far).comparisons[0]
+        asked = len(shop.requests)
+        digests = {s.scene_id: s.digest for group in (comparison.before, comparison.after) for s in group.scenes}
+        book = mined(tmp_path, digests)
+        assert made(book, "p1", reviews=[far]).without_chips == {}
+        # Before the scenes are listed, and when they are listed and about to be read.
+        for answers in (0, asked):
+            left = iter(range(answers))
+            shop.instead = lambda *_, left=left: 503 if next(left, None) is None else None
+            with pytest.raises(UnavailableError, match=r"STORE_UNAVAILABLE s3://scenes.*: HTTP 503") as caught:
+                made(book, "p1", reviews=[far])
+            assert caught.value.exit_code == 69 and next(left, None) is None
 
 
 def test_a_run_names_its_review(scenes: Review, tmp_path: Path) -> None:

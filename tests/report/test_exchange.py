@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shapely import Polygon, box, multipolygons
 
 from ecowatch.errors import EcowatchError, IntakeError, LedgerError
 from ecowatch.ledger import Event, EventKind, Ledger, canonical
@@ -229,6 +230,7 @@ def merging(area: str, merged: list[Any]) -> Event:
         (Event(EventKind.PERIOD_SIGNED, "a", "2026H1", payload={"head": "x"}, actor="li", at="2026-07-01"), "EVENT_KIND"),
         (Event(EventKind.PROBLEM_OPENED, "a", "2026H1", "p9", payload={"patches": []}), "PAYLOAD_INVALID"),
         (opened("p1", geometry="00ff", stock=3), "PAYLOAD_INVALID"),
+        (opened("p1", geometry=multipolygons([box(110, 30, 111, 31), Polygon()]).wkb.hex()), "PAYLOAD_INVALID"),
         (opened("p1", area_m2="large"), "PAYLOAD_INVALID"),
         (opened("p1", area_m2=10**40), "PAYLOAD_INVALID"),
         (opened("p1", state="guilty"), "PAYLOAD_INVALID"),

@@ -152,6 +152,15 @@ def test_geometry_is_there_and_valid() -> None:
     assert {f.rule for f in findings_of([rows], RULE)} == {"valid_geometry"}
 
 
+def test_what_is_listed_and_not_drawn_is_no_geometry() -> None:
+    """GEOS ends the program over such a one: no other rule may look at it."""
+    unholed = shapely.polygons(shapely.get_exterior_ring(FIELD), holes=[shapely.LinearRing()])
+    shapes = {"a": shapely.multipolygons([FIELD, shapely.Polygon()]), "b": unholed}
+    rows = sheet(*(change(name, FIELD) | {"geometry": shape} for name, shape in shapes.items()))
+    told = [(f.feature, f.rule, f.found) for f in findings_of([rows], RULE)]
+    assert told == [(name, "valid_geometry", "it lists a part or a ring that it does not draw") for name in shapes]
+
+
 @pytest.mark.parametrize(
     ("sizes_m", "errors"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -16,15 +17,18 @@ from pyproj import CRS
 from scipy import ndimage as ndi
 from typer.testing import CliRunner
 
+from ecowatch import objects
 from ecowatch.cli import app
 from ecowatch.codes import ProblemState
-from ecowatch.errors import LedgerError
+from ecowatch.errors import LedgerError, UnavailableError
 from ecowatch.grid import Grid, transformed
 from ecowatch.ledger import LEDGER_CRS, Event, EventKind, Ledger, geometry_text
 from ecowatch.raster import write_geotiff
 from ecowatch.review.claims import check_claims, moves_of
 from ecowatch.review.site import ground_of, site_pieces
 from ecowatch.settings import AreaSource, BandDescription, ClaimRules, LedgerSettings, Review, SceneSource
+
+from ..stores import store
 
 ROOT = Path(__file__).parents[2]
 SIDE = 160
@@ -243,6 +247,31 @@ def test_a_damaged_date_is_left_out_and_named(tmp_path: Path, review: Review, sc
     review = review.model_copy(update={"sources": sources, "roots": (tmp_path,)})
     payload = checked(ledger_of(tmp_path, events_of("grown")), review)["grown"].payload
     assert "2025-08-01" not in payload["dates"] and payload["passed"] is None and payload["seasons"] == 1
+
+
+def test_a_store_that_dies_while_dates_are_looked_at_leaves_no_date_out(
+    tmp_path: Path, review: Review, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was seen because nobody answered: that is no evidence of the site."""
+    monkeypatch.setattr(objects, "FIRST_WAIT_S", 0.01)
+    prefix = uuid.uuid4().hex
+    with store(monkeypatch) as shop, Ledger.reader(ledger_of(tmp_path, events_of("grown"))) as ledger:
+        shop.put("scenes", scenes, f"{prefix}/")
+        shop.client.put_object(Bucket="scenes", Key=f"{prefix}/s_20260901.tif", Body=b"<html>log in</html>")
+        place = Path(f"s3://scenes/{prefix}")
+        sources = (review.sources[0].model_copy(update={"path": place}),)
+        far = review.model_copy(update={"sources": sources, "roots": (*review.roots, place)})
+
+        def die(_: object) -> None:
+            # Told when all scenes are listed and none has been read yet.
+            shop.instead = lambda *_: 503
+
+        with pytest.raises(UnavailableError, match=r"STORE_UNAVAILABLE s3://scenes/.*\.tif: HTTP 503") as caught:
+            check_claims(far, ledger, RULES, quarantined=die)
+        assert caught.value.exit_code == 69
+        shop.instead = lambda *_: None
+        (seen,) = check_claims(far, ledger, RULES)
+        assert seen.payload["passed"] is True
 
 
 def test_no_scene_at_all_is_unknown(tmp_path: Path, review: Review) -> None:

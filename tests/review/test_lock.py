@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ecowatch.errors import LockedError
+from ecowatch.errors import EcowatchError, LockedError
+from ecowatch.review import lock, run_review
 from ecowatch.review.lock import Held, holder_of, review_lock, sweep_work
+from ecowatch.settings import AreaSource, Cluster, Review, SceneSource
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -69,6 +72,104 @@ def test_whoever_asks_after_the_holder_refuses_nobody(tmp_path: Path) -> None:
         assert holder_of(tmp_path) is Held.NOBODY
         with review_lock(tmp_path, wait_s=0.0):
             pass
+
+
+def test_a_review_that_cannot_be_planned_leaves_nothing_behind(tmp_path: Path) -> None:
+    review = Review(
+        name="test",
+        period="2026",
+        roots=(tmp_path,),
+        runs=tmp_path / "made" / "runs",
+        pipelines=tmp_path,
+        trust_mtime=False,
+        areas=(AreaSource(path=tmp_path / "absent.gpkg", id_field="id"),),
+        sources=(SceneSource(path=tmp_path, product="geotiff", sensor="uav_rgb"),),
+    )
+    before = sorted(tmp_path.iterdir())
+
+    def refused() -> None:
+        with pytest.raises(EcowatchError, match=r"absent\.gpkg"):
+            run_review(review, Cluster(scheduler="threads"))
+
+    refused()
+    assert sorted(tmp_path.iterdir()) == before
+    # What was there stays: another review, and what an earlier run of this one left.
+    other, work = review.runs / "other", review.runs / "test" / "work"
+    other.mkdir(parents=True)
+    refused()
+    assert list(review.runs.iterdir()) == [other]
+    work.mkdir(parents=True)
+    refused()
+    assert work.exists()
+
+
+def test_a_shard_that_leaves_nothing_leaves_the_lock_to_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "review"
+    with review_lock(folder, shared=True):
+        with held(folder, shared=True):
+            with review_lock(folder, shared=True):
+                pass
+            assert holder_of(folder) is Held.SHARDS and (folder / lock.NAME).exists()
+        assert holder_of(folder) is Held.SHARDS
+    assert not folder.exists()
+
+
+def test_a_lock_that_is_removed_between_opening_and_locking_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its former holder lets go just then: whoever comes next would not meet the file that is open here."""
+    calls = []
+
+    def late(handle: int, kind: int) -> None:
+        calls.append(kind)
+        if len(calls) == 1:
+            (tmp_path / lock.NAME).unlink()
+        flock(handle, kind)
+
+    flock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", late)
+    with review_lock(tmp_path):
+        assert len(calls) == 2 and holder_of(tmp_path) is Held.RUN
+
+
+def test_the_lock_of_another_is_never_removed(tmp_path: Path) -> None:
+    with review_lock(tmp_path):
+        (tmp_path / lock.NAME).unlink()
+        (tmp_path / lock.NAME).write_text("another's")
+    assert (tmp_path / lock.NAME).read_text() == "another's"
+
+
+def take_turns(folder: Path, rounds: int, told: Path) -> None:
+    """Hold the lock many times for nothing, alone and as a shard by turns; tell of whoever is met inside."""
+    lock._POLL_S = 0.001
+    inside = folder.parents[1] / "inside"
+    for number in range(rounds):
+        shared = number % 3 > 0
+        try:
+            with review_lock(folder, shared=shared, wait_s=60.0):
+                if shared:
+                    assert not inside.exists()
+                else:
+                    inside.mkdir()
+                    time.sleep(0.0002)
+                    inside.rmdir()
+        except (AssertionError, OSError) as error:
+            told.write_text(f"round {number}: {error!r}")
+            return
+    told.write_text("kept")
+
+
+def test_a_lock_that_comes_and_goes_is_never_held_twice(tmp_path: Path) -> None:
+    """Removed while others wait for it, open it or lock it: none of them holds a file that the next one cannot meet."""
+    folder = tmp_path / "runs" / "review"
+    notes = [tmp_path / f"told.{number}" for number in range(3)]
+    processes = [SPAWN.Process(target=take_turns, args=(folder, 60, note)) for note in notes]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [note.read_text() for note in notes] == ["kept"] * 3
+    assert not folder.exists()
 
 
 def test_only_temporary_files_among_kept_work_are_swept(tmp_path: Path) -> None:

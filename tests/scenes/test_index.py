@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tracemalloc
+import uuid
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,11 +15,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ecowatch import objects
 from ecowatch.cli import app
-from ecowatch.errors import ConfigError, IntakeError, SceneError
+from ecowatch.errors import ConfigError, IntakeError, SceneError, UnavailableError
 from ecowatch.scenes import build_index, find_scenes
 from ecowatch.scenes.index import indexed_items
 from ecowatch.settings import SceneSource
+
+from ..stores import store
 
 FIRST = date(2026, 1, 1)
 
@@ -184,3 +188,16 @@ def test_the_command_builds_an_index(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "200 items, 0 left out" in done.output and out.is_file()
     assert CliRunner().invoke(app, ["index", "build", str(folder / "items")]).exit_code == 2
+
+
+def test_a_store_that_dies_makes_no_index_with_a_gap(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "FIRST_WAIT_S", 0.01)
+    prefix, out = uuid.uuid4().hex, folder / "index.parquet"
+    with store(monkeypatch) as shop:
+        shop.put("scenes", folder / "items" / "0", f"{prefix}/")
+        assert build_index([Path(f"s3://scenes/{prefix}")], out) == (29, ())
+        out.unlink()
+        shop.instead = lambda _, path: 503 if path.endswith("/7.json") else None
+        with pytest.raises(UnavailableError, match=r"STORE_UNAVAILABLE s3://scenes.*7\.json: HTTP 503") as caught:
+            build_index([Path(f"s3://scenes/{prefix}")], out)
+        assert caught.value.exit_code == 69 and not out.exists()

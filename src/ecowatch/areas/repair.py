@@ -53,7 +53,7 @@ def cleaned_polygons(
     """
     _refuse_unusable(geometries, rows, source)
     _refuse_misplaced(shapely.bounds(geometries), crs, rows, source)
-    geometries = _without_empty_parts(geometries)
+    geometries = _drawn_only(geometries)
     suspects = ~shapely.is_valid(geometries) | (shapely.get_type_id(geometries) == _COLLECTION)
     kept, notes = list(geometries), [()] * len(geometries)  # type: list[BaseGeometry], list[tuple[str, ...]]
     for index in np.flatnonzero(suspects).tolist():
@@ -61,14 +61,41 @@ def cleaned_polygons(
     return kept, notes
 
 
-def _without_empty_parts(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Leave out what a multipolygon lists and does not draw: GEOS ends the program when it cuts the edges of such a one."""
-    result = geometries.copy()
+def hollow(geometries: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Tell which geometries list a part or a ring that they do not draw.
+
+    By their rules they are valid, yet GEOS ends the program where it cuts the edges of such a one or asks what lies in it.
+
+    Parameters
+    ----------
+    geometries
+        object, (row,), of any type; None where a row has none.
+
+    Returns
+    -------
+    ndarray
+        bool, (row,); False where nothing at all is drawn.
+    """
     parts, owner = shapely.get_parts(geometries, return_index=True)
-    of_several = shapely.get_type_id(geometries[owner]) == _MULTIPOLYGON
-    empty = shapely.is_empty(parts)
-    for index in np.unique(owner[empty & of_several]).tolist():
-        result[index] = shapely.multipolygons(parts[(owner == index) & ~empty])
+    while (shapely.get_type_id(parts) > _POLYGON).any():
+        parts, inner = shapely.get_parts(parts, return_index=True)
+        owner = owner[inner]
+    with_holes = np.flatnonzero(shapely.get_num_interior_rings(parts) > 0)
+    rings, holed = shapely.get_rings(parts[with_holes], return_index=True)
+    result = np.zeros(len(geometries), bool)
+    result[owner[shapely.is_empty(parts)]] = True
+    result[owner[with_holes[holed[shapely.is_empty(rings)]]]] = True
+    result[shapely.is_empty(geometries)] = False
+    return result
+
+
+def _drawn_only(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Leave out what polygons and multipolygons list and do not draw; repair takes it out of a collection."""
+    result = geometries.copy()
+    for index in np.flatnonzero(hollow(geometries) & (shapely.get_type_id(geometries) != _COLLECTION)).tolist():
+        parts = [part for part in shapely.get_parts(geometries[index]) if not part.is_empty]
+        drawn = [shapely.Polygon(part.exterior, [r for r in part.interiors if not r.is_empty]) for part in parts]
+        result[index] = shapely.MultiPolygon(drawn) if geometries[index].geom_type == "MultiPolygon" else drawn[0]
     return result
 
 

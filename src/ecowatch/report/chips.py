@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from shapely import get_parts
 from shapely.geometry.base import BaseGeometry
 
-from ..errors import EcowatchError
+from ..errors import EcowatchError, UnavailableError
 from ..grid import Grid, Window, transformed
 from ..ledger import LEDGER_CRS
 from ..review import Comparison, DateGroup, Plan, make_plan
@@ -97,9 +97,17 @@ def chips_of(review: Review, sites: Mapping[str, Site]) -> dict[str, Chips]:
     -------
     dict
         An entry for each site: a scene that is missing or is not the one that the ledger names gives no chip but a reason.
+
+    Raises
+    ------
+    UnavailableError
+        ``STORE_UNAVAILABLE`` where the store of the scenes does not answer.
     """
     try:
         plan = make_plan(review.model_copy(update={"only": tuple(sorted({s.area_id for s in sites.values()}))}))
+    except UnavailableError:
+        # A store that does not answer says nothing about the scenes: the same clue can have its chips later.
+        raise
     except EcowatchError as error:
         return {problem: Chips((), str(error)) for problem in sites}
     return {problem: _chips(plan, site) for problem, site in sites.items()}
@@ -114,6 +122,8 @@ def _chips(plan: Plan, site: Site) -> Chips:
         return Chips((), "the scenes at hand are not those that the ledger names for it, by digest")
     try:
         return Chips(_cut(proven[0], site, plan.allowed), "")
+    except UnavailableError:
+        raise
     except EcowatchError as error:
         return Chips((), str(error))
 

@@ -6,6 +6,9 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..areas.repair import hollow
 from ..codes import ProblemState, VerdictKind, VerdictReason
 from ..errors import EcowatchError
 from ..ledger import MACHINE, Event, EventKind, Ledger, geometry_of
@@ -173,6 +176,8 @@ def _check_geometries(value: Any) -> None:
 
 def _check_geometry(name: str, text: str) -> None:
     try:
-        geometry_of(bytes.fromhex(text))
+        geometry = geometry_of(bytes.fromhex(text))
     except Exception as error:
         raise ValueError(f"{name} is no geometry") from error
+    if hollow(np.array([geometry], dtype=object))[0]:
+        raise ValueError(f"{name} lists a part or a ring that it does not draw")

@@ -131,6 +131,8 @@ def valid_geometry(sheet: Sheet, _: QualityRules) -> Iterator[Finding]:
     yield from sheet.found("valid_geometry", np.flatnonzero(none), "no geometry")
     bad = np.flatnonzero(~none & ~shapely.is_valid(sheet.shapes))
     yield from sheet.found("valid_geometry", bad, lambda row: str(shapely.is_valid_reason(sheet.shapes[row])))
+    told = "it lists a part or a ring that it does not draw"
+    yield from sheet.found("valid_geometry", np.flatnonzero(sheet.hollow), told)
 
 
 def single_part(sheet: Sheet, rules: QualityRules) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from ..areas.repair import hollow
 from ..grid import geodesic_area_m2
 
 ERROR, WARNING = "error", "warning"
@@ -88,10 +89,15 @@ class Sheet:
         return np.asarray(self.frame.geometry.array, dtype=object)
 
     @cached_property
+    def hollow(self) -> NDArray[np.bool_]:
+        """Rows whose geometry lists a part or a ring that it does not draw."""
+        return hollow(self.shapes)
+
+    @cached_property
     def sound(self) -> NDArray[np.bool_]:
-        """Rows whose geometry can be worked with: there, not empty, valid."""
+        """Rows whose geometry can be worked with: there, not empty, valid, drawn in all its parts."""
         there = ~shapely.is_empty(self.shapes) & ~shapely.is_missing(self.shapes)
-        sound: NDArray[np.bool_] = shapely.is_valid(self.shapes) & there
+        sound: NDArray[np.bool_] = shapely.is_valid(self.shapes) & there & ~self.hollow
         return sound
 
     @cached_property

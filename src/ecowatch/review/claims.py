@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ..areas import Area, read_areas
 from ..codes import ProblemState, Rectification
-from ..errors import EcowatchError, LedgerError
+from ..errors import EcowatchError, LedgerError, UnavailableError
 from ..grid import BLOCK_PX, Grid, transformed
 from ..ledger import LEDGER_CRS, Event, EventKind, Ledger, check_transition, geometry_of, metric_crs, problem_row
 from ..ledger.rectified import ClaimEvidence, SiteDate, judge_claim, season_of
@@ -65,6 +65,8 @@ def check_claims(
     ------
     LedgerError
         ``PROBLEM_UNKNOWN``, or ``AREA_NOT_REVIEWED`` where a named problem lies in none of the review's areas.
+    UnavailableError
+        ``STORE_UNAVAILABLE``: what nobody could look at is no evidence.
     """
     areas = {area.area_id: area for source in review.areas for area in read_areas(source, review.roots)}
     known = {name: area for name, area in areas.items() if not review.only or name in review.only}
@@ -300,6 +302,9 @@ def _looked(review: Review, area: Area, claim: _Claim, sources: Sequence[_Source
             day = view.after.day
             try:
                 seen = site_date(reader, view, pieces, _shift(reader, reference, view, pieces), rules)
+            except UnavailableError:
+                # A store that does not answer says nothing about the date.
+                raise
             except EcowatchError as error:
                 left_out.append(f"left_out={day}:{error.code}")
                 continue

@@ -2,7 +2,7 @@
 
 The lock is ``flock`` on a file that nothing else opens; the kernel takes it back when its holder dies, by kill -9 too. Worker
 processes are started anew, not forked, so that none of them keeps it for a dead coordinator. A run holds it alone; the shards
-of a run hold it together.
+of a run hold it together. Where nothing but the lock came of it, it goes with its folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -56,16 +56,21 @@ def review_lock(folder: Path, *, shared: bool = False, wait_s: float = _WAIT_S) 
     """
     path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        absent = [each for each in folder.parents if not each.exists()]
     except OSError as error:
         raise storage_error(path, error) from error
     try:
-        _acquire(handle, path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_s)
-        _sign(handle, path, "shard" if shared else "run")
-        yield
+        handle = _acquired(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_s)
+        try:
+            _sign(handle, path, "shard" if shared else "run")
+            yield
+        finally:
+            _free(handle, path)
     finally:
-        os.close(handle)
+        for each in (folder, *absent):
+            # What holds anything stays.
+            with suppress(OSError):
+                each.rmdir()
 
 
 def holder_of(folder: Path) -> Held:
@@ -123,20 +128,60 @@ def _folders(parent: str | Path) -> list[str]:
         return []
 
 
-def _acquire(handle: int, path: Path, kind: int, wait_s: float) -> None:
+def _acquired(path: Path, kind: int, wait_s: float) -> int:
+    """Return an open handle that holds the lock."""
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                remedy = "wait for it, or stop it; then run again"
-                raise LockedError("REVIEW_LOCKED", path, _holder(path), remedy) from None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            remedy = "mount it with locks (Lustre: -o flock), or put 'runs' on another file system"
-            raise StorageError("NO_LOCKS", path, error.strerror or str(error), remedy) from error
+            # Whoever held it last may be removing the folder just now.
+            gone = isinstance(error, FileNotFoundError | FileExistsError)
+            if not gone or time.monotonic() >= deadline:
+                raise storage_error(path, error) from error
+        else:
+            if _locked(handle, path, kind, last=time.monotonic() >= deadline):
+                return handle
         time.sleep(_POLL_S)
+
+
+def _locked(handle: int, path: Path, kind: int, *, last: bool) -> bool:
+    """Try to lock; a handle that does not hold the lock in the end is closed."""
+    held = False
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        # Its former holder may have removed it between opening and locking: then others no longer meet it.
+        held = _is_at(handle, path)
+    except BlockingIOError:
+        if last:
+            raise LockedError("REVIEW_LOCKED", path, _holder(path), "wait for it, or stop it; then run again") from None
+    except OSError as error:
+        remedy = "mount it with locks (Lustre: -o flock), or put 'runs' on another file system"
+        raise StorageError("NO_LOCKS", path, error.strerror or str(error), remedy) from error
+    finally:
+        if not held:
+            os.close(handle)
+    return held
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _free(handle: int, path: Path) -> None:
+    """Let the lock go, and its file with it where the folder holds nothing else."""
+    try:
+        with suppress(OSError):
+            # Removed by one that holds it alone only; beside other shards this lets go and takes nothing.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(handle, path) and [*path.parent.iterdir()] == [path]:
+                path.unlink()
+    finally:
+        os.close(handle)
 
 
 def _sign(handle: int, path: Path, what: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import shapely
 
 from ..atomic import replacing
-from ..errors import ConfigError, EcowatchError, SceneError
+from ..errors import ConfigError, EcowatchError, SceneError, UnavailableError
 from ..intake import FileKind, admit
 from ..objects import is_object, url_of
 from .scene import SHANGHAI
@@ -58,6 +58,8 @@ def build_index(sources: Sequence[Path], out: Path) -> IndexBuilt:
         ``INDEX_EXTRA`` where the extra ``index`` is not installed, ``PATH_MISSING``.
     SceneError
         ``INDEX_ITEMS`` where the items have no common form, or there are none.
+    UnavailableError
+        ``STORE_UNAVAILABLE``.
     """
     arrow = _extra("stac_geoparquet.arrow")
     left_out: list[str] = []
@@ -85,6 +87,9 @@ def _rows(sources: Sequence[Path], folder: Path, left_out: list[str]) -> Iterato
         for document in items(source, [root]):
             try:
                 yield _row(document, folder)
+            except UnavailableError:
+                # Of this item nothing is known, and of the others as little: no index is better than one with a gap.
+                raise
             except EcowatchError as error:
                 left_out.append(str(error))
 
