@@ -14,6 +14,7 @@ from . import (  # noqa: F401 - registers their commands
     products,
     shards,
 )
+from .ending import left_at_once
 from .reviews import app
 
 
@@ -21,7 +22,8 @@ def main() -> None:
     """Entry point of the command ``ecowatch``."""
     # Two hundred thousand things are made by importing, and stay: to look for rubbish among them takes a tenth of the start.
     gc.set_threshold(10_000)
-    app()
+    with left_at_once():
+        app()
 
 
 __all__ = ["app", "main"]

@@ -1,10 +1,13 @@
-"""The end of a run, however it comes: metrics and messages where the cluster file asks for them."""
+"""The end of a run, however it comes: metrics and messages where the cluster file asks for them; then the process's own."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -57,3 +60,31 @@ def _code(error: BaseException | None) -> int:
     if isinstance(error, KeyboardInterrupt):
         return int(ExitCode.INTERRUPTED)
     return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+
+
+@contextmanager
+def left_at_once() -> Iterator[None]:
+    """End the process with the exit code of a ``with`` block as soon as its work is done.
+
+    To take a hundred libraries apart costs Python a second, and serves nobody. Threads are waited for, and what libraries
+    leave to the end of a process is done: they are imported inside the block, and what is registered later is called sooner.
+    """
+    codes: list[int] = []
+    atexit.register(_leave, codes)
+    try:
+        yield
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            codes.append(end.code or 0)
+        raise
+
+
+def _leave(codes: list[int]) -> None:
+    # Whoever caught the exit and failed then has a traceback and a code of its own.
+    if not codes or hasattr(sys, "last_type"):
+        return
+    # A reader that is gone is told of in the usual way.
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(codes[0])

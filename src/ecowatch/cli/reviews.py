@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
@@ -138,8 +141,9 @@ def version() -> None:
 def carry_out(path: Path, cluster: Path | None, teller: Teller, entry: Entry, areas: tuple[str, ...] = ()) -> None:
     """Carry a review out, or some of its areas; enter it, tell of its end, leave with its exit code."""
     with errors_told(teller):
-        from ..report import write_quicklooks  # noqa: PLC0415
-        from ..review import run_review  # noqa: PLC0415
+        with _uncollected():
+            from ..report import write_quicklooks  # noqa: PLC0415
+            from ..review import run_review  # noqa: PLC0415
 
         settings, place = load_settings(path, cluster)
         with ending(teller, settings, place):
@@ -147,8 +151,29 @@ def carry_out(path: Path, cluster: Path | None, teller: Teller, entry: Entry, ar
             if areas:
                 settings = settings.model_copy(update={"only": areas})
             with teller:
+                _load_ahead(place)
                 result = run_review(settings, place, progress=teller.progress, products=[write_quicklooks])
             finish(teller, result, rules, entry.reissue)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import without a search for rubbish: nothing of it is, and nothing of it will ever be looked at again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _load_ahead(cluster: Cluster) -> None:
+    """Load compiled code while the plan is made, which waits for files most of its time; other processes load their own."""
+    if cluster.scheduler == "threads":
+        from ..review.tile import warm_up  # noqa: PLC0415
+
+        # As a daemon: a review that cannot begin does not wait for it.
+        Thread(target=warm_up, name="load ahead", daemon=True).start()
 
 
 def _run_shard(path: Path, cluster: Path | None, teller: Teller, plan: Path | None, shard: str) -> NoReturn:

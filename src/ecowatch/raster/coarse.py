@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from rasterio.warp import reproject
 from rasterio.windows import Window as RasterWindow
 
 from ..grid import BLOCK_PX, Grid, Window
+from ..objects import is_object
 from .files import gdal_env, open_checked, unreadable
+from .kept import own
 from .layer import Layer, Pixels, Reading, footprint_mask, same_file, whole_numbers, window_over
 from .read import GridReader
 
@@ -65,8 +68,14 @@ def read_coarse(layers: Sequence[Layer], grid: Grid) -> Pixels:
                 resampling=Resampling.nearest,
                 num_threads=1,
             )
-            covered |= footprint_mask(layer.grid, grid, grid.transform)
+            covered |= _lies_within(window, layer) or footprint_mask(layer.grid, grid, grid.transform)
     return Pixels(values, covered)
+
+
+def _lies_within(window: Window, layer: Layer) -> bool:
+    """Whether the margin of a window of `window_over` was not cut off at any edge of the layer."""
+    rows, cols = layer.grid.shape
+    return window.row0 > 0 and window.col0 > 0 and window.row1 < rows and window.col1 < cols
 
 
 def sample_numbers(layers: Sequence[Layer], grid: Grid, *, max_px: int) -> Array:
@@ -116,15 +125,27 @@ def _sample_windows(grid: Grid) -> list[Window]:
 
 
 def _has_overviews(layer: Layer) -> bool:
-    with gdal_env(), open_checked(layer.path, layer.driver) as dataset:
+    with gdal_env(), _opened(layer) as dataset:
         return bool(dataset.overviews(layer.index))
+
+
+@contextmanager
+def _opened(layer: Layer) -> Iterator[Any]:
+    """Open the file of a layer, or take the one the thread keeps; an object of a store is asked for anew each time."""
+    if is_object(layer.path):
+        with open_checked(layer.path, layer.driver, layer.digest) as dataset:
+            yield dataset
+    else:
+        # Areas lie close together: what GDAL has decoded for one of them serves the next.
+        key = (layer.path, layer.digest, layer.driver)
+        yield own().file(key, lambda: open_checked(layer.path, layer.driver))
 
 
 def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
     """Every `step`-th pixel of `window`, ``(band, row, col)``, from overviews or from one pass over the strips."""
     layer, indexes = group[0], [g.index for g in group]
     try:
-        with open_checked(layer.path, layer.driver, layer.digest) as dataset:
+        with _opened(layer) as dataset:
             if dataset.overviews(layer.index):
                 place = RasterWindow(window.col0, window.row0, *window.shape[::-1])
                 shape = tuple(max(1, side // step) for side in window.shape)
