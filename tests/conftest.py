@@ -11,11 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Numba's cache has no lock: two that compile one kernel for different types at the same moment could take each other's code.
-# Nothing has imported it yet.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba" / os.environ["PYTEST_XDIST_WORKER"]))
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from ecowatch.detect import METHODS, fit_thresholds, sample_score
+from ecowatch.detect._fit_kernels import line_distance, moments_of, standard_squares
 from ecowatch.detect.stable import stable_ground
 
 SIDE, BANDS = 160, 6
@@ -77,3 +78,21 @@ def test_thresholds_stay_where_the_unchanged_heap_is(share: float) -> None:
     plain = fit_thresholds(rng.chisquare(BANDS, n), variates=BANDS, weak_sigma=1.5, strong_sigma=3.5)
     assert made.centre == pytest.approx(plain.centre, abs=0.08)
     assert made.strong == pytest.approx(plain.strong, rel=0.2)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 6])
+def test_compiled_loops_of_the_fit_are_those_of_numpy(bands: int) -> None:
+    rng = np.random.default_rng(4)
+    before, after = rng.random((2, bands, 300))
+    gain, offset, scale = rng.random((3, bands)) + 0.5
+    found = np.empty(300)
+    line_distance(before, after, gain, offset, scale, found)
+    apart = (gain[:, None] * before + offset[:, None] - after) / scale[:, None]
+    assert found == pytest.approx(np.sum(apart**2, axis=0))
+    standard_squares(apart, scale, found)
+    assert found == pytest.approx(np.sum(apart**2 / scale[:, None], axis=0))
+    chosen = rng.permutation(300)[:90]
+    mean, variance = np.empty((2, bands))
+    moments_of(before, chosen, mean, variance)
+    assert mean == pytest.approx(before[:, chosen].mean(axis=1))
+    assert variance == pytest.approx(before[:, chosen].var(axis=1))

@@ -223,8 +223,8 @@ def test_context_of_unknown_bands_is_empty() -> None:
     values = np.zeros((1, 6, 6), np.float32)
     found = context_of(values, values, np.ones((6, 6), bool), np.ones((6, 6), bool), ("vv",), ring_px=1)
     assert (found.before, found.around_before, found.regularity) == ({}, None, 0.0)
-    none = cover_shares(values, np.ones((6, 6), bool), ("vv",), dark=np.zeros(1, np.float32))
-    assert none == {}
+    none = cover_shares(values, np.ones((6, 6), np.uint8), ("vv",), dark=np.zeros(1, np.float32))
+    assert none == [{}, {}]
 
 
 def test_rows_are_regular_and_rough_ground_is_not() -> None:

@@ -13,8 +13,8 @@ from shapely.geometry import shape
 
 from ecowatch.grid import Grid
 from ecowatch.patches import PixelPatch, outline_of_runs, outlines_of, patches_from_runs, polygon_of, simplified
-from ecowatch.patches._kernels import label_runs
-from ecowatch.patches._trace_kernels import fill_holes, number_parts, trace_patches
+from ecowatch.patches._kernels import group_runs
+from ecowatch.patches._trace_kernels import fill_holes, solid_parts, trace_parts
 
 pytestmark = pytest.mark.kernels
 
@@ -198,31 +198,44 @@ def test_filled_holes_equal_those_labelled_by_scipy(largest_px: int) -> None:
     labels, count = ndi.label(~image)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     small = (sizes <= largest_px) & (np.arange(count + 1) > 1)
-    made = image.astype(np.int32)
-    fill_holes(made, largest_px, np.empty(largest_px + 5, np.int64))
-    assert ((made != 0) == (image | small[labels])).all()
+    runs = runs_of(image)
+    kept = fill_holes(runs, largest_px, np.empty(len(runs), np.int64), np.empty(len(runs), np.int64))
+    assert (runs[:kept] == runs_of(image | small[labels])).all()
+
+
+def test_a_ring_that_meets_itself_is_split_and_its_shell_comes_first() -> None:
+    image = drawing(
+        """
+        ######
+        #.#.##
+        ##.###
+        ######
+        """
+    )
+    (patch,) = join(image)
+    outline = polygon_of(patch, GRID, max_hole_m2=0)
+    assert outline.is_valid and len(outline.interiors) == 3
+    west, north = outline.exterior.coords[0]
+    assert (west, north) == (GRID.transform.c, GRID.transform.f)
 
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("largest_hole_px", [0.0, 2.0])
 def test_compiled_kernels_equal_their_python(largest_hole_px: float) -> None:
     rng = np.random.default_rng(2)
-    image = np.pad(ndi.gaussian_filter(rng.standard_normal((30, 30)), 1) > 0.1, 1)
-    runs = runs_of(image)
-    bounds = np.array([0, len(runs)])
-    found = []
+    image = ndi.gaussian_filter(rng.standard_normal((30, 30)), 1) > 0.1
+    runs, found = runs_of(image, cuts=(7, 16)), []
     for pure in (False, True):
-        labels, fill, number, trace = (
-            k.py_func if pure else k for k in (label_runs, fill_holes, number_parts, trace_patches)
-        )
-        parent, points = np.empty(len(runs), np.int64), np.zeros((5000, 2), np.int64)
-        ends, parts, until = np.zeros(5000, np.int64), np.zeros(5000, np.int64), np.zeros(1, np.int64)
-        labels(runs, parent, 1)
-        filled = image.astype(np.int32)
-        fill(filled, 3, np.empty(8, np.int64))
-        numbered = filled.copy()
-        count = number(numbered)
-        trace(runs.astype(np.int64), bounds, largest_hole_px, points, ends, parts, until)
-        found.append((parent, points, ends, parts, until, filled, numbered, np.array(count)))
+        group, solid_of, trace = (k.py_func if pure else k for k in (group_runs, solid_parts, trace_parts))
+        parent, groups, part, lengths, parts_of = np.zeros((5, len(runs)), np.int64)
+        count = group(runs, 1, parent, groups)
+        solid = np.zeros_like(runs)
+        n, parts = solid_of(runs, np.array([0, len(runs)]), largest_hole_px, solid, part, lengths, parts_of)
+        own = solid[:n][np.argsort(part[:n], kind="stable")]
+        points, ends = np.zeros((5 * n, 2)), np.zeros(n + 1, np.int64)
+        rings = np.zeros(parts + 1, np.int64)
+        until = np.concatenate([[0], np.cumsum(lengths[:parts])])
+        trace(own, until, (0.5, 10.0, 4.5, -10.0), points, ends, rings)
+        found.append((groups, np.array(count), solid, part, lengths, parts_of, points, ends, rings))
     for one, other in zip(*found, strict=True):
         assert (one == other).all()

@@ -14,8 +14,17 @@ from skimage import morphology
 
 from ecowatch.codes import State
 from ecowatch.patches import Candidate, Look
-from ecowatch.patches._look_kernels import mark_ring, squared_gap
-from ecowatch.patches._shape_kernels import smallest_rectangles, squared_depth, thin, walk_from
+from ecowatch.patches._context_kernels import mark_parts, mark_spans, second_peak
+from ecowatch.patches._look_kernels import main_axis, squared_gap
+from ecowatch.patches._shape_kernels import (
+    greatest_squared_depth,
+    longest_path,
+    smallest_rectangles,
+    squared_depth,
+    squared_depth_at,
+    thin,
+    walk_from,
+)
 from ecowatch.patches.context import cover_shares, regularity
 from ecowatch.patches.second_look import Facts
 
@@ -49,21 +58,38 @@ def runs_of(image: Array) -> Array:
 def test_distances_are_those_of_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     inside = blob(rng, (23, 31))
-    gap, depth, ring = np.empty(inside.shape, np.uint8), np.empty(inside.shape, np.int32), np.empty(inside.shape, bool)
+    gap, depth, parts = (np.empty(inside.shape, kind) for kind in (np.uint8, np.int32, np.uint8))
     squared_gap(inside, gap)
     outside = np.rint(ndimage.distance_transform_edt(~inside) ** 2)
     assert np.array_equal(gap, np.where(outside <= 4, outside, 9))
     squared_depth(inside, depth)
     assert np.array_equal(depth, np.rint(ndimage.distance_transform_edt(inside) ** 2))
+    cells = np.flatnonzero(inside)
+    found = np.empty(len(cells), np.int64)
+    squared_depth_at(inside, cells, found)
+    assert np.array_equal(found, depth.flat[cells])
+    assert greatest_squared_depth(inside) == np.rint(ndimage.distance_transform_edt(np.pad(inside, 1)).max() ** 2)
     valid = rng.random(inside.shape) > 0.2
-    mark_ring(inside, valid, 3, ring)
-    assert np.array_equal(ring, ndimage.binary_dilation(inside, iterations=3) & ~inside & valid)
+    mark_parts(inside, valid, 3, parts)
+    ring = ndimage.binary_dilation(inside, iterations=3) & ~inside & valid
+    assert np.array_equal(parts, np.select([inside & valid, ring], [1, 2]))
 
 
 def test_depth_of_a_window_that_is_all_inside_is_beyond_it() -> None:
-    depth = np.empty((4, 6), np.int32)
-    squared_depth(np.ones((4, 6), bool), depth)
+    inside, depth = np.ones((4, 6), bool), np.empty((4, 6), np.int32)
+    squared_depth(inside, depth)
     assert depth.min() > 6**2
+    # What is beyond the window counts as outside where the width of a patch is asked.
+    assert greatest_squared_depth(inside) == 2**2
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (9, 2), (1, 8)])
+def test_a_ring_reaches_no_further_than_a_small_window(shape: tuple[int, int]) -> None:
+    inside, parts = np.zeros(shape, bool), np.empty(shape, np.uint8)
+    inside[0, 0] = True
+    mark_parts(inside, np.ones(shape, bool), 3, parts)
+    steps = np.add(*np.indices(shape))
+    assert np.array_equal(parts, np.select([steps == 0, steps <= 3], [1, 2]))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -92,6 +118,38 @@ def test_walks_are_as_long_as_the_shortest_paths(seed: int) -> None:
     assert np.array_equal(steps[flat], far[flat]) and steps[tip] == far[flat].max()
     moved = flat[steps[flat] > 0]
     assert (steps[came[moved]] == steps[moved] - 1).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_longest_path_is_walked_step_by_step_and_no_shorter_than_any(seed: int) -> None:
+    cells = blob(np.random.default_rng(seed), (30, 34), border_px=1).astype(np.uint8)
+    thin(cells)
+    flat = np.flatnonzero(cells)
+    path = np.empty(len(flat), np.int64)
+    path = path[: longest_path(cells, path)]
+    rows, cols = np.divmod(path, cells.shape[1])
+    assert cells.flat[path].all() and len(np.unique(path)) == len(path)
+    assert (np.maximum(abs(np.diff(rows)), abs(np.diff(cols))) == 1).all()
+    taken, steps = np.zeros(cells.size, np.uint8), np.empty(cells.size, np.int32)
+    taken[path[0]] = 1
+    walk_from(cells, taken, steps, np.empty(cells.size, np.int64), np.empty(len(flat), np.int64))
+    assert steps.max() == len(path) - 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_main_axis_is_that_of_the_eigenvectors(seed: int) -> None:
+    inside = blob(np.random.default_rng(seed), (23, 31))
+    told = np.empty(3)
+    main_axis(inside, told)
+    points = np.argwhere(inside) - np.argwhere(inside).mean(axis=0)
+    spread, axes = np.linalg.eigh(points.T @ points / len(points))
+    along = points @ [np.cos(told[2]), np.sin(told[2])]
+    assert told[0] == pytest.approx(np.ptp(along) + 1)
+    assert told[1] == pytest.approx(np.sqrt(max(spread[0], 0)), abs=1e-6)
+    # As wide as it is long, it has no axis.
+    assert spread[1] < spread[0] + 1e-6 or abs(
+        np.cos(told[2]) * axes[0, 1] + np.sin(told[2]) * axes[1, 1]
+    ) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1.0, 1.0), (10.0, 10.0), (0.7, 1.3)])
@@ -211,14 +269,18 @@ def test_what_a_displacement_explains_is_that_of_scipy(seed: int) -> None:
 def test_covers_are_those_of_numpy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.uniform(0, 0.6, (6, 20, 20)).astype(np.float32)
-    where, dark = rng.random((20, 20)) < 0.5, np.full(6, 0.02, np.float32)
-    blue, green, red, nir, *short = (values - dark[:, None, None])[:, where]
-    told = {
-        "water": (green > np.max([nir, *short], axis=0)).mean(),
-        "vegetation": (nir - red > np.float32(0.35) * (nir + red)).mean(),
-        "bright": ((green + red + blue) / np.float32(3) > np.float32(0.25)).mean(),
-    }
-    assert cover_shares(values, where, ROLES, dark=dark) == pytest.approx(told, abs=6e-4)
+    parts, dark = rng.integers(0, 3, (20, 20)).astype(np.uint8), np.full(6, 0.02, np.float32)
+    parts[5:8] = 0
+    for part, shares in zip((1, 2), cover_shares(values, parts, ROLES, dark=dark), strict=True):
+        blue, green, red, nir, *short = (values - dark[:, None, None])[:, parts == part]
+        assert shares == pytest.approx(
+            {
+                "water": (green > np.max([nir, *short], axis=0)).mean(),
+                "vegetation": (nir - red > np.float32(0.35) * (nir + red)).mean(),
+                "bright": ((green + red + blue) / np.float32(3) > np.float32(0.25)).mean(),
+            },
+            abs=6e-4,
+        )
 
 
 @pytest.mark.parametrize("seed", SEEDS[:6])
@@ -242,3 +304,19 @@ def test_regularity_is_that_of_scipy(seed: int) -> None:
         negative = np.flatnonzero(lags < 0)
         peaks.append(max(lags[negative[0] :].max(), 0.0) if len(negative) else 0.0)
     assert regularity(values, inside) == pytest.approx(max(peaks), abs=0.011)
+
+
+def test_spans_and_regularity_of_a_patch_cut_apart() -> None:
+    inside = np.zeros((50, 40), bool)
+    inside[3:17, 5:30] = inside[30:48, 8:38] = True
+    inside[5, 10:20] = False
+    spans = np.empty((50, 2), np.int64)
+    mark_spans(inside, spans)
+    assert spans[[0, 3, 5, 20, 40, 49]].tolist() == [[0, 0], [5, 30], [5, 30], [0, 0], [8, 38], [0, 0]]
+    values = np.tile((np.arange(40) % 5 < 2).astype(np.float32), (1, 50, 1))
+    assert regularity(values, inside) > 0.5
+
+
+def test_a_course_without_a_trough_has_no_peak() -> None:
+    assert second_peak(np.ones(20)) == 0
+    assert second_peak(np.tile([0.0, 1.0, 0.0, 0.0], 6)) > 0.7

@@ -17,7 +17,7 @@ from ecowatch.patches import (
     shapes_of,
     strength_of,
 )
-from ecowatch.patches.lines import centre_line
+from ecowatch.patches.lines import centre_lines
 from ecowatch.patches.measure import straightness_of
 from ecowatch.settings import ActivityRules
 
@@ -55,7 +55,7 @@ def test_a_straight_road_has_its_length_and_width() -> None:
 def test_a_bent_road_is_followed_round_its_bend() -> None:
     runs = [(r, 20, 23) for r in range(20, 80)] + [(r, 20, 90) for r in range(80, 83)]
     patch = PixelPatch(np.array(runs, np.int32), np.zeros(5, np.int64))
-    line = centre_line(patch, GRID)
+    line = centre_lines([patch], GRID)[0]
     assert line is not None
     assert line.length == pytest.approx(600 + 690, rel=0.06)
 
@@ -84,8 +84,23 @@ def test_side_roads_are_part_of_the_line() -> None:
     assert isinstance(line, shapely.MultiLineString) and len(line.geoms) == 3
     assert length == pytest.approx(1600 + 590 + 680, rel=0.04)
     assert width == pytest.approx(30, rel=0.05)
-    main = centre_line(patch, GRID)
-    assert main is not None and main.length == pytest.approx(590 + 610 + 670, rel=0.03)
+    assert line.geoms[0].length == pytest.approx(590 + 610 + 670, rel=0.03)
+
+
+def test_lines_of_many_patches_are_those_of_each() -> None:
+    cross, point = np.zeros((200, 200), bool), np.zeros((20, 20), bool)
+    cross[99:102, 20:180] = cross[40:160, 99:102] = point[9, 9] = True
+    patches = [
+        block_patch(range(50, 53), 10, 110),
+        drawn_patch(point),
+        drawn_patch(cross),
+        block_patch(range(5), 0, 40),
+    ]
+    together = centre_lines(patches, GRID)
+    alone = [centre_lines([patch], GRID)[0] for patch in patches]
+    assert [line and line.geom_type for line in alone] == ["LineString", None, "MultiLineString", "LineString"]
+    assert together.tolist() == alone
+    assert len(centre_lines([], GRID)) == 0 and shapes_of([], [], GRID) == []
 
 
 def test_a_rough_edge_grows_no_side_roads() -> None:

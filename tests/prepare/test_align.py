@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ from rasterio.warp import Resampling, reproject
 from scipy import ndimage as ndi
 
 from ecowatch.prepare import PlacedShift, ShiftField, align, fit_field, shifted, support_px, window_shift
-from ecowatch.prepare._kernels import overlap_correlation, slopes_of
+from ecowatch.prepare._align_kernels import (
+    leading_peaks,
+    moved_correlation,
+    overlap_correlations,
+    slope_sums,
+    slopes_of,
+    standard_images,
+)
 
 
 def ground(seed: int = 0, side: int = 400) -> np.ndarray:
@@ -225,14 +233,21 @@ def test_an_image_moved_axis_by_axis_is_that_of_scipy(position: tuple[float, flo
     )
 
 
+def between_pixels(image: np.ndarray, position: tuple[float, float]) -> np.ndarray:
+    """The image moved by `position`, linear between pixels, 0 beyond it."""
+    return ndi.shift(image, -np.array(position), order=1, mode="constant", cval=0.0, prefilter=False)
+
+
 @pytest.mark.parametrize("position", [(0.3, -0.4), (3.0, 7.9), (-11.2, 2.5)])
 def test_slopes_and_differences_are_those_of_numpy(position: tuple[float, float]) -> None:
     rng = np.random.default_rng(8)
     reference, moved, valid = rng.random((40, 50)), rng.random((40, 50)), rng.random((40, 50)) > 0.05
     found = np.empty((3, reference.size))
     count = slopes_of(reference, moved, valid, position, 2, found)
-    usable = valid & (align._sampled(valid.astype(float), np.array(position)) > 0.999)
+    usable = valid & (between_pixels(valid.astype(float), position) > 0.999)
     usable[:2] = usable[-2:] = usable[:, :2] = usable[:, -2:] = False
+    # The second of two pixels must be there, even where it has no weight.
+    usable[39 - math.floor(position[0]) :] = usable[:, 49 - math.floor(position[1]) :] = False
     slopes = np.gradient((reference + moved) / 2)
     assert count == usable.sum() > 100
     assert found[:, :count] == pytest.approx(
@@ -243,10 +258,64 @@ def test_slopes_and_differences_are_those_of_numpy(position: tuple[float, float]
 @pytest.mark.parametrize("offset", [(0, 0), (3, -7), (-20, 12)])
 def test_correlations_of_overlaps_are_those_of_numpy(offset: tuple[int, int]) -> None:
     rng = np.random.default_rng(9)
-    a, b, valid = rng.random((40, 50)), rng.random((40, 50)), rng.random((40, 50)) > 0.3
+    valid = rng.random((40, 50)) > 0.3
+    a, b = rng.random((2, 40, 50)) * valid
     rows, cols = (np.arange(max(0, -o), min(n, n - o)) for o, n in zip(offset, a.shape, strict=True))
     here, there = np.ix_(rows, cols), np.ix_(rows + offset[0], cols + offset[1])
     both = valid[here] & valid[there]
     expected = np.corrcoef(a[here][both], b[there][both])[0, 1]
-    assert overlap_correlation(a, b, valid, *offset, 64) == pytest.approx(expected)
-    assert overlap_correlation(a, b, valid, *offset, 2000) == -1
+    found = np.empty(3)
+    overlap_correlations(a, b, valid, np.array([offset, (38, 0), offset]), 100, found)
+    assert found == pytest.approx([expected, -1, expected])
+
+
+def test_correlation_of_a_moved_image_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(10)
+    a, b, valid = rng.random((40, 50)), rng.random((40, 50)), rng.random((40, 50)) > 0.1
+    usable = valid & (between_pixels(valid.astype(float), (2.3, -4.6)) > 0.999)
+    expected = np.corrcoef(a[usable], between_pixels(b, (2.3, -4.6))[usable])[0, 1]
+    assert moved_correlation(a, b, valid, (2.3, -4.6), 64) == pytest.approx(expected)
+    assert moved_correlation(a, b, valid, (2.3, -4.6), 2000) == 0
+
+
+def test_images_of_a_window_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(11)
+    image, valid = rng.normal(5, 2, (60, 70)), rng.random((60, 70)) > 0.2
+    standard, smooth, fine = np.empty((3, 60, 70))
+    standard_images(image, valid, 1.0, 8.0, 31, standard, smooth, fine)
+    clipped = np.clip(image, 1.0, 8.0)
+    expected = np.where(valid, (clipped - clipped[valid].mean()) / clipped[valid].std(), 0.0)
+    assert standard == pytest.approx(expected)
+    weights = np.outer((1, 2, 1), (1, 2, 1)) / 16
+    assert smooth[1:-1, 1:-1] == pytest.approx(ndi.correlate(expected, weights)[1:-1, 1:-1])
+    assert smooth[[0, 5], 0] == pytest.approx([expected[0, 0], expected[4:7, 0] @ (0.25, 0.5, 0.25)])
+    share = ndi.uniform_filter(valid.astype(float), 31, mode="constant")
+    broad = ndi.uniform_filter(expected, 31, mode="constant") / share
+    assert fine == pytest.approx(np.where(valid, smooth - broad, 0.0))
+
+
+def test_leading_peaks_are_the_highest_within_reach() -> None:
+    """A surface that begins at its middle: row -1 is its last. The peak at (9, 0) is beyond the reach, 5 stands beside 7."""
+    surface = np.zeros((40, 30))
+    for (row, col), height in {(0, 2): 3, (-4, 1): 7, (-4, 2): 5, (8, -7): 4, (9, 0): 9, (3, -3): 3}.items():
+        surface[row, col] = height
+    found = np.empty((4, 2), np.int64)
+    count = leading_peaks(surface, 8, 7, found)
+    assert count == 4
+    assert found.tolist() == [[-4, 1], [8, -7], [0, 2], [3, -3]]
+
+
+def test_sums_of_slopes_leave_out_what_differs_most() -> None:
+    row, col, difference = found = np.random.default_rng(12).normal(size=(3, 203))
+    near = np.abs(difference - 0.1) <= 1.2
+    sums = np.empty(5)
+    slope_sums(found, 0.1, 1.2, sums)
+    products = row * row, row * col, col * col, row * difference, col * difference
+    assert sums == pytest.approx([product[near].sum() for product in products])
+    assert 100 < near.sum() < 203
+
+
+@pytest.mark.parametrize("count", [7, 8, 501])
+def test_the_median_is_that_of_numpy(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count)
+    assert align._median(values) == np.median(values)

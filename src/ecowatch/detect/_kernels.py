@@ -1,37 +1,44 @@
 """Compiled loops of `detect`: plain arrays in, `out` filled; arguments are checked by the callers.
 
 One pass per block: numbers to float32, the linear variates, their weighted squares, the thresholds. Rows are walked in
-segments that stay in the first-level cache, and each inner loop touches two arrays, so that it is vectorised; the same sum
-written pixel by pixel is four times slower. No fast-math: results must not depend on the machine's vector width.
+segments that stay in the first-level cache, and each inner loop adds two bands of both dates, so that it is vectorised and
+seldom stores; the same sum written pixel by pixel is four times slower. No fast-math: results must not depend on the
+machine's vector width.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from ..compiled_kernels import kernel
 
 Array = np.ndarray[Any, Any]
 
-SEGMENT = 512
+SEGMENT = 256
 # Pixels that are asked at once whether any is flagged.
 STRIDE = 64
 
 
-@nb.njit(nogil=True, cache=True)
-def _axpy(weight: np.float32, x: Array, y: Array) -> None:
+@kernel
+def _add_four(w: Array, x: Array, g: int, base: Array, out: Array) -> None:
+    w0, w1, w2, w3 = w[g], w[g + 1], w[g + 2], w[g + 3]
+    x0, x1, x2, x3 = x[g], x[g + 1], x[g + 2], x[g + 3]
     for i in range(SEGMENT):
-        y[i] += weight * x[i]
+        out[i] = base[i] + w0 * x0[i] + w1 * x1[i] + w2 * x2[i] + w3 * x3[i]
 
 
-@nb.njit(nogil=True, cache=True)
-def _add_square(weight: np.float32, x: Array, y: Array) -> None:
+@kernel
+def _add_square(w: Array, x: Array, g: int, base: Array, inverse_variance: np.float32, out: Array) -> None:
+    w0, w1, w2, w3 = w[g], w[g + 1], w[g + 2], w[g + 3]
+    x0, x1, x2, x3 = x[g], x[g + 1], x[g + 2], x[g + 3]
     for i in range(SEGMENT):
-        y[i] += weight * x[i] * x[i]
+        variate = base[i] + w0 * x0[i] + w1 * x1[i] + w2 * x2[i] + w3 * x3[i]
+        out[i] += inverse_variance * variate * variate
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _to_float(numbers: Array, fill: float, has_fill: bool, out: Array, state: Array) -> None:
     n = numbers.shape[0]
     for i in range(n):
@@ -39,9 +46,9 @@ def _to_float(numbers: Array, fill: float, has_fill: bool, out: Array, state: Ar
     if has_fill:
         # As a number of the band's own type: what is not widened is compared many at a time; and most rows hold none.
         own = numbers.dtype.type(fill)
-        found = 0
+        found = np.uint8(0)
         for i in range(n):
-            found |= numbers[i] == own
+            found = np.uint8(found | (numbers[i] == own))
         if found:
             for i in range(n):
                 # USABLE (1) becomes NO_DATA (3); other states keep their reason.
@@ -49,7 +56,18 @@ def _to_float(numbers: Array, fill: float, has_fill: bool, out: Array, state: Ar
                     state[i] = 3
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
+def _raise_flags(score: Array, weak: np.float32, strong: np.float32, state: Array) -> None:
+    above = np.uint8(0)
+    for i in range(score.shape[0]):
+        above = np.uint8(above | (score[i] > weak))
+    if above:
+        for i in range(score.shape[0]):
+            if state[i] == 1 and score[i] > weak:
+                state[i] = 5 if score[i] > strong else 4
+
+
+@kernel
 def score_block(
     before: Array,
     after: Array,
@@ -71,45 +89,39 @@ def score_block(
     """
     bands, rows, cols = before.shape
     variates = constant.shape[0]
-    x = np.zeros((2 * bands, SEGMENT), np.float32)
-    t = np.empty(SEGMENT, np.float32)
+    # Two bands of both dates at a time; the place of an odd one's partner stays 0.
+    terms = 4 * ((bands + 1) // 2)
+    w, x = np.zeros((variates, terms), np.float32), np.zeros((terms, SEGMENT), np.float32)
+    starts = np.empty((variates, SEGMENT), np.float32)
+    for k in range(variates):
+        starts[k] = constant[k]
+        for b in range(bands):
+            w[k, 2 * b], w[k, 2 * b + 1] = before_weights[k, b], -after_weights[k, b]
+    # In turn, since what is read and written by the same loop is not vectorised.
+    sums = np.empty((2, SEGMENT), np.float32)
     q = np.empty(SEGMENT, np.float32)
     for y in range(rows):
         for x0 in range(0, cols, SEGMENT):
             x1 = min(x0 + SEGMENT, cols)
             part = state[y, x0:x1]
             for b in range(bands):
-                _to_float(before[b, y, x0:x1], before_fill, has_fill[0], x[b], part)
-                _to_float(after[b, y, x0:x1], after_fill, has_fill[1], x[bands + b], part)
+                _to_float(before[b, y, x0:x1], before_fill, has_fill[0], x[2 * b], part)
+                _to_float(after[b, y, x0:x1], after_fill, has_fill[1], x[2 * b + 1], part)
             q[:] = np.float32(0)
             for k in range(variates):
-                t[:] = constant[k]
-                for b in range(bands):
-                    _axpy(before_weights[k, b], x[b], t)
-                    _axpy(-after_weights[k, b], x[bands + b], t)
-                _add_square(inverse_variance[k], t, q)
+                base = starts[k]
+                for g in range(0, terms - 4, 4):
+                    out = sums[(g >> 2) & 1]
+                    _add_four(w[k], x, g, base, out)
+                    base = out
+                _add_square(w[k], x, terms - 4, base, inverse_variance[k], q)
             row = score[y, x0:x1]
             for i in range(x1 - x0):
                 row[i] = q[i]
-            above = 0
-            for i in range(x1 - x0):
-                above |= row[i] > weak
-            if above:
-                for i in range(x1 - x0):
-                    if part[i] == 1 and row[i] > weak:
-                        part[i] = 5 if row[i] > strong else 4
+            _raise_flags(row, weak, strong, part)
 
 
-@nb.njit(nogil=True, cache=True)
-def _project(weights: Array, image: Array, y: int, x: int, out: Array) -> None:
-    for k in range(weights.shape[0]):
-        total = np.float32(0)
-        for b in range(weights.shape[1]):
-            total += weights[k, b] * np.float32(image[b, y, x])
-        out[k] = total
-
-
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _has_fill(image: Array, fill: float, y: int, x: int) -> bool:
     found = False
     for b in range(image.shape[0]):
@@ -117,11 +129,12 @@ def _has_fill(image: Array, fill: float, y: int, x: int) -> bool:
     return found
 
 
-@nb.njit(nogil=True, cache=True)
-def _least_distance(
-    fixed: Array,
-    weights: Array,
-    image: Array,
+@kernel
+def _is_near(
+    one: Array,
+    one_weights: Array,
+    other: Array,
+    other_weights: Array,
     fill: float,
     has_fill: bool,
     constant: Array,
@@ -131,26 +144,38 @@ def _least_distance(
     x: int,
     reach: int,
     enough: np.float32,
-    scratch: Array,
-) -> np.float32:
-    """Smallest score between `fixed` and the pixels of `image` around (y, x); stops once it is `enough`."""
-    least = np.float32(np.inf)
-    for j in range(max(-reach, -y), min(reach, image.shape[1] - 1 - y) + 1):
-        for i in range(max(-reach, -x), min(reach, image.shape[2] - 1 - x) + 1):
-            if has_fill and _has_fill(image, fill, y + j, x + i):
-                continue
-            _project(weights, image, y + j, x + i, scratch)
-            total = np.float32(0)
-            for k in range(constant.shape[0]):
-                d = constant[k] + sign * (fixed[k] - scratch[k])
-                total += inverse_variance[k] * d * d
-            least = min(least, total)
-            if least <= enough:
-                return least
-    return least
+    pixel: Array,
+    own: Array,
+) -> bool:
+    """Tell whether the score between `one` at (y, x) and a pixel of `other` around it is `enough` or less."""
+    bands, variates = pixel.shape[0], own.shape[0]
+    for b in range(bands):
+        pixel[b] = np.float32(one[b, y, x])
+    for k in range(variates):
+        total = np.float32(0)
+        for b in range(bands):
+            total += one_weights[k, b] * pixel[b]
+        own[k] = total
+    for row in range(max(0, y - reach), min(other.shape[1], y + reach + 1)):
+        for col in range(max(0, x - reach), min(other.shape[2], x + reach + 1)):
+            for b in range(bands):
+                pixel[b] = np.float32(other[b, row, col])
+            score = np.float32(0)
+            for k in range(variates):
+                total = np.float32(0)
+                for b in range(bands):
+                    total += other_weights[k, b] * pixel[b]
+                d = constant[k] + sign * (own[k] - total)
+                score += inverse_variance[k] * d * d
+                # What is added is never negative: most pixels are told by a variate or two.
+                if score > enough:
+                    break
+            if score <= enough and not (has_fill and _has_fill(other, fill, row, col)):
+                return True
+    return False
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def forgive_edges(
     before: Array,
     after: Array,
@@ -170,53 +195,30 @@ def forgive_edges(
     """Turn STRONG (5) pixels to WEAK (4) where a displacement of up to `reach` pixels explains the score.
 
     `before` and `after` begin `pad_row` rows above and `pad_col` columns left of `state`; what lies beyond them is not
-    looked at.
+    looked at. Each date must have nearby what the other one has there; where the after date has not, as mostly, the before
+    date is not asked.
     """
-    variates = constant.shape[0]
-    fixed = np.empty(variates, np.float32)
-    scratch = np.empty(variates, np.float32)
-    one = np.float32(1)
+    own, pixel = np.empty(constant.shape[0], np.float32), np.empty(before.shape[0], np.float32)
+    first, second = (before, before_weights), (after, after_weights)
+    noise, one = (constant, inverse_variance), np.float32(1)
     for y in range(state.shape[0]):
-        for x in range(state.shape[1]):
-            if state[y, x] != 5:
+        for x0 in range(0, state.shape[1], STRIDE):
+            part = state[y, x0 : x0 + STRIDE]
+            above = np.uint8(0)
+            for i in range(part.shape[0]):
+                above = np.uint8(above | (part[i] == 5))
+            if not above:
                 continue
-            _project(before_weights, before, y + pad_row, x + pad_col, fixed)
-            forth = _least_distance(
-                fixed,
-                after_weights,
-                after,
-                after_fill,
-                has_fill[1],
-                constant,
-                inverse_variance,
-                one,
-                y + pad_row,
-                x + pad_col,
-                reach,
-                strong,
-                scratch,
-            )
-            _project(after_weights, after, y + pad_row, x + pad_col, fixed)
-            back = _least_distance(
-                fixed,
-                before_weights,
-                before,
-                before_fill,
-                has_fill[0],
-                constant,
-                inverse_variance,
-                -one,
-                y + pad_row,
-                x + pad_col,
-                reach,
-                strong,
-                scratch,
-            )
-            if max(forth, back) <= strong:
-                state[y, x] = 4
+            for i in range(part.shape[0]):
+                if part[i] == 5:
+                    place = y + pad_row, x0 + i + pad_col, reach, strong, pixel, own
+                    if _is_near(*first, *second, after_fill, has_fill[1], *noise, one, *place) and _is_near(
+                        *second, *first, before_fill, has_fill[0], *noise, -one, *place
+                    ):
+                        part[i] = 4
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def flag_turns(before: Array, after: Array, bands: Array, wet: Array, dry: Array, state: Array) -> None:
     """Raise usable (1) and weak (4) pixels of `state` to STRONG (5) where land became water or water land.
 
@@ -243,58 +245,62 @@ def flag_turns(before: Array, after: Array, bands: Array, wet: Array, dry: Array
                 state[y, x] = 5
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def count_runs(state: Array, rows_with: Array) -> tuple[int, int]:
     """Return the number of flagged runs (WEAK 4 and STRONG 5 together) and of unseen runs (MASKED 2, NO_DATA 3, apart).
 
-    `rows_with` (uint8, row) is filled with 1 where a row holds flagged pixels, 2 unseen ones, 3 both: most rows hold none,
-    and the question is asked of whole rows at once.
+    `rows_with` (uint8, row) is filled with all bits of a row: 4 where it holds flagged pixels, 2 where it holds unseen ones
+    (OUTSIDE is 0, USABLE 1). Most rows hold none.
     """
     rows, cols = state.shape
     flagged = unseen = 0
     for y in range(rows):
         row = state[y]
-        above, between = 0, 0
+        seen = np.uint8(0)
         for x in range(cols):
-            above |= row[x] >> 2
-            # 2 and 3 alone have the second bit: OUTSIDE is 0, USABLE 1, WEAK 4, STRONG 5.
-            between |= row[x] & 2
-        rows_with[y] = (1 if above else 0) | (2 if between else 0)
-        if rows_with[y] == 0:
+            seen = np.uint8(seen | row[x])
+        rows_with[y] = seen
+        if seen & 6 == 0:
             continue
         flagged += row[0] >> 2
         unseen += (row[0] >> 1) & 1
-        for x in range(1, cols):
-            # A run begins where the pixel before is of another kind; without branches many pixels are asked at a time.
-            flagged += (row[x] >> 2) & (1 ^ (row[x - 1] >> 2))
-            unseen += ((row[x] >> 1) & 1) & (row[x] != row[x - 1])
+        for x0 in range(1, cols, STRIDE):
+            own, before = row[x0 : x0 + STRIDE], row[x0 - 1 : x0 - 1 + STRIDE]
+            first = second = np.uint8(0)
+            # A run begins where the pixel before is of another kind; in bytes, without branches, many are asked at a time.
+            for i in range(own.shape[0]):
+                first = np.uint8(first + ((own[i] & ~before[i] & 4) >> 2))
+                second = np.uint8(second + ((own[i] & 2) >> 1 if own[i] != before[i] else 0))
+            flagged += first
+            unseen += second
     return flagged, unseen
 
 
-@nb.njit(nogil=True, cache=True)
-def _next_flagged(row: Array, x: int) -> int:
-    """Return the first flagged pixel from `x` on, or the end of the row; many are asked at once, then few, then each."""
-    n = row.shape[0]
-    while x < n:
-        if x & 7 == 0 and x + 8 <= n:
-            if x % STRIDE == 0 and x + STRIDE <= n:
-                above = np.uint8(0)
-                for i in range(STRIDE):
-                    above |= row[x + i]
-                if above < 4:
-                    x += STRIDE
-                    continue
-            near = row[x] | row[x + 1] | row[x + 2] | row[x + 3] | row[x + 4] | row[x + 5] | row[x + 6] | row[x + 7]
-            if near < 4:
-                x += 8
-                continue
-        if row[x] >= 4:
-            return int(x)
-        x += 1
-    return int(n)
+@kernel
+def find_flagged(row: Array, words: Array, full: Array, at: Array) -> int:
+    """Fill `at` (int64, one longer than `words` holds pixels) with the flagged columns of `row`; return their number.
+
+    `words` (uint64, 0 beyond the row) and `full` (int64, one longer) are scratch. Nothing branches on what is found, which
+    nobody could foresee: eight pixels in one number are taken or left, then those of the ones taken.
+    """
+    flagged = words.view(np.uint8)
+    for x in range(row.shape[0]):
+        flagged[x] = row[x] >> 2
+    taken, found = 0, np.int64(0)
+    for k in range(words.shape[0]):
+        full[taken] = k
+        taken += words[k] != 0
+    for j in range(taken):
+        word = words[full[j]]
+        for x in range(8 * full[j], 8 * full[j] + 8):
+            at[found] = x
+            # The first pixel is the lowest byte.
+            found += np.int64(word & np.uint64(1))
+            word >>= np.uint64(8)
+    return int(found)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def flagged_runs(
     state: Array,
     score: Array,
@@ -306,38 +312,41 @@ def flagged_runs(
     runs: Array,
     sums: Array,
 ) -> None:
-    """Fill `runs` (row, first col, last col + 1) of WEAK and STRONG pixels and their exact integer `sums`.
+    """Fill `runs` (row, first col, last col + 1) of WEAK and STRONG pixels and their exact integer `sums`, 0 before.
 
     Columns of `sums`: strong pixels, Σ and max of 100·√score (rounded), Σ before per band, Σ after per band.
     """
     rows, cols = state.shape
     bands = before.shape[0]
-    n = 0
+    words = np.zeros((cols + 7) // 8, np.uint64)
+    full, at = np.empty(words.shape[0] + 1, np.int64), np.empty(8 * words.shape[0] + 1, np.int64)
+    strength = np.empty(at.shape[0], np.int64)
+    n = np.int64(-1)
     for y in range(rows):
-        if rows_with[y] & 1 == 0:
+        if rows_with[y] & 4 == 0:
             continue
-        row = state[y]
-        x = _next_flagged(row, 0)
-        while x < cols:
-            runs[n, 0] = row0 + y
-            runs[n, 1] = col0 + x
-            strong = total = most = np.int64(0)
-            while x < cols and row[x] >= 4:
-                strength = np.int64(np.floor(np.sqrt(score[y, x]) * np.float32(100) + np.float32(0.5)))
-                strong += row[x] == 5
-                total += strength
-                most = max(most, strength)
-                for b in range(bands):
-                    sums[n, 3 + b] += np.int64(before[b, y, x])
-                    sums[n, 3 + bands + b] += np.int64(after[b, y, x])
-                x += 1
-            sums[n, 0], sums[n, 1], sums[n, 2] = strong, total, most
-            runs[n, 2] = col0 + x
-            n += 1
-            x = _next_flagged(row, x)
+        row, scores = state[y], score[y]
+        found = find_flagged(row, words, full, at)
+        # By itself, so that many scores are fetched at once: they lie far apart.
+        for k in range(found):
+            strength[k] = np.int64(np.floor(np.sqrt(scores[at[k]]) * np.float32(100) + np.float32(0.5)))
+        first, last = 0, -2
+        for k in range(found):
+            x = at[k]
+            begins = x != last + 1
+            first, last = x if begins else first, x
+            n += np.int64(begins)
+            runs[n, 0], runs[n, 1], runs[n, 2] = row0 + y, col0 + first, col0 + x + 1
+            own = sums[n]
+            own[0] += row[x] == 5
+            own[1] += strength[k]
+            own[2] = max(own[2], strength[k])
+            for b in range(bands):
+                own[3 + b] += np.int64(before[b, y, x])
+                own[3 + bands + b] += np.int64(after[b, y, x])
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def unseen_runs(state: Array, rows_with: Array, row0: int, col0: int, runs: Array) -> None:
     """Fill `runs` (row, first col, last col + 1, state) of MASKED (2) and NO_DATA (3) pixels."""
     rows, cols = state.shape
@@ -360,7 +369,7 @@ def unseen_runs(state: Array, rows_with: Array, row0: int, col0: int, runs: Arra
             n += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def weighted_moments(x: Array, weight: Array, mean: Array, covariance: Array) -> float:
     """Fill mean (p,) and covariance (p, p) of `x` (p, n) float64 under `weight` (n,); return the sum of weights.
 

@@ -18,6 +18,7 @@ from scipy.special import gammaincc, gammaincinv
 from ..codes import State
 from ..errors import PairError
 from ..grid import Window
+from ._fit_kernels import standard_squares
 from ._kernels import forgive_edges, score_block, weighted_moments
 from .block import BlockResult, block_runs
 from .stable import stable_ground
@@ -145,8 +146,9 @@ def _canonical(cov: Array, p: int) -> tuple[Array, Array, Array]:
     eye = np.eye(p) * _RIDGE
     sxx, syy = sxx + eye * np.trace(sxx) / p, syy + eye * np.trace(syy) / p
     try:
-        squared, a = eigh(sxy @ solve(syy, sxy.T, assume_a="pos"), sxx)
-        b = solve(syy, sxy.T, assume_a="pos") @ a
+        explained = solve(syy, sxy.T, assume_a="pos")
+        squared, a = eigh(sxy @ explained, sxx)
+        b = explained @ a
     except np.linalg.LinAlgError as error:
         raise PairError("FIT_FAILED", "pair", f"its covariance is singular ({error})", "use fewer bands") from error
     length = np.sqrt(np.einsum("ik,ij,jk->k", b, syy, b))
@@ -200,9 +202,15 @@ def fit_change_vector(
 
 def _no_change_probability(variates: Array, variance: Array) -> Array:
     """Weights of the next round; calibrated, or each round would trim the noise a little more."""
-    score = np.sum(variates**2 / _calibrated(variates, variance)[:, None], axis=0)
+    score = _standard_squares(variates, _calibrated(variates, variance))
     result: Array = gammaincc(len(variance) / 2, 0.5 * score)
     return result
+
+
+def _standard_squares(variates: Array, variance: Array) -> Array:
+    score = np.empty(variates.shape[1])
+    standard_squares(variates, variance, score)
+    return score
 
 
 def _calibrated(variates: Array, variance: Array) -> Array:
@@ -211,7 +219,7 @@ def _calibrated(variates: Array, variance: Array) -> Array:
     The reweighting cuts the tails off and so takes the noise for smaller than it is; the quartile does not see the tails,
     nor the changed ground.
     """
-    score = np.sum(variates**2 / variance[:, None], axis=0)
+    score = _standard_squares(variates, variance)
     result: Array = variance * float(np.quantile(score, 0.25)) / _chi2_quartile(len(variance))
     return np.maximum(result, 1e-12)
 

@@ -64,9 +64,9 @@ def block_runs(score: Array, state: Array, before: Array, after: Array, *, row0:
     """
     rows_with = np.empty(len(state), np.uint8)
     flagged, unseen = count_runs(state, rows_with)
-    runs = np.zeros((flagged, 3), np.int32)
+    runs = np.empty((flagged, 3), np.int32)
     sums = np.zeros((flagged, 3 + 2 * before.shape[0]), np.int64)
     flagged_runs(state, score, before, after, rows_with, row0, col0, runs, sums)
-    gaps = np.zeros((unseen, 4), np.int32)
+    gaps = np.empty((unseen, 4), np.int32)
     unseen_runs(state, rows_with, row0, col0, gaps)
     return BlockResult(runs, sums, gaps)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ._fit_kernels import line_distance, moments_of
+
 Array = np.ndarray[Any, Any]
 
 # The share of a scene that is taken to have stayed as it was, however much changed around it.
@@ -40,7 +42,7 @@ def stable_ground(before: Array, after: Array, *, noise_floor: float) -> Array:
     together, with lines of the ratio of spreads.
     """
     step = max(1, before.shape[1] // _MOST_PX)
-    b, a = before[:, ::step], after[:, ::step]
+    b, a = (np.ascontiguousarray(values[:, ::step]) for values in (before, after))
     scale = np.maximum(_spread(b), 1e-9)
     floor = (max(noise_floor, 1e-6) / scale) ** 2
     ratio = _spread(a) / scale
@@ -53,7 +55,8 @@ def stable_ground(before: Array, after: Array, *, noise_floor: float) -> Array:
     lines = [_concentrated(b, a, gain, offset, scale, floor) for gain, offset in starts]
     # The first of equals wins: the numbers as they are.
     gain, offset, _ = min(lines, key=lambda line: line[2])
-    distance = _distance(before, after, gain, offset, scale)
+    distance = np.empty(before.shape[1])
+    line_distance(*(np.ascontiguousarray(values) for values in (before, after)), gain, offset, scale, distance)
     result: Array = distance <= np.quantile(distance, _STABLE_SHARE)
     return result
 
@@ -64,24 +67,21 @@ def _spread(values: Array) -> Array:
     return result
 
 
-def _distance(b: Array, a: Array, gain: Array, offset: Array, scale: Array) -> Array:
-    result: Array = np.sum(((gain[:, None] * b + offset[:, None] - a) / scale[:, None]) ** 2, axis=0)
-    return result
-
-
 def _concentrated(
     b: Array, a: Array, gain: Array, offset: Array, scale: Array, floor: Array
 ) -> tuple[Array, Array, float]:
     count = max(2, int(_STABLE_SHARE * b.shape[1]))
+    distance, least = np.empty(b.shape[1]), floor * scale**2
+    x, y, var_x, var_y = np.empty((4, len(b)))
     for _ in range(_STEPS):
-        nearest = np.argpartition(_distance(b, a, gain, offset, scale), count - 1)[:count]
-        x, y = b[:, nearest], a[:, nearest]
+        line_distance(b, a, gain, offset, scale, distance)
+        nearest = np.argpartition(distance, count - 1)[:count]
+        moments_of(b, nearest, x, var_x)
+        moments_of(a, nearest, y, var_y)
         # Spread that the floor alone would make carries no line.
-        sx = np.sqrt(np.maximum(x.var(axis=1), floor * scale**2))
-        sy = np.sqrt(np.maximum(y.var(axis=1), floor * scale**2))
-        gain = sy / sx
-        offset = y.mean(axis=1) - gain * x.mean(axis=1)
-    distance = _distance(b, a, gain, offset, scale)
+        gain = np.sqrt(np.maximum(var_y, least)) / np.sqrt(np.maximum(var_x, least))
+        offset = y - gain * x
+    line_distance(b, a, gain, offset, scale, distance)
     loss = float(np.mean(np.partition(distance, count - 1)[:count]))
     # Differences below the floor are no reason to prefer one line to another.
     return gain, offset, max(loss, float(floor.sum()))

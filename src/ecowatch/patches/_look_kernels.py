@@ -8,15 +8,79 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from ..codes import State
+from ..compiled_kernels import kernel
 
 Array = np.ndarray[Any, Any]
 
 BEYOND = 9
+_USABLE, _MASKED, _NO_DATA, _WEAK, _STRONG = (
+    int(state) for state in (State.USABLE, State.MASKED, State.NO_DATA, State.WEAK, State.STRONG)
+)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
+def _is_seen(state: int) -> bool:
+    seen: bool = (state == _USABLE) | (state == _WEAK) | (state == _STRONG)
+    return seen
+
+
+@kernel
+def survey(before: Array, after: Array, inside: Array, usable: Array, core: Array, counts: Array) -> None:
+    """Set `usable` (bool) where both states (uint8 of `State`) show the ground, and `core` where they do `inside`.
+
+    `counts` (int64, 4) gets the pixels of the core, those masked before and after, and those of which one date alone has no
+    data.
+    """
+    own = masked_before = masked_after = gaps = 0
+    for y in range(inside.shape[0]):
+        for x in range(inside.shape[1]):
+            was, now = before[y, x], after[y, x]
+            usable[y, x] = _is_seen(was) & _is_seen(now)
+            core[y, x] = usable[y, x] & inside[y, x]
+            own += core[y, x]
+            masked_before += was == _MASKED
+            masked_after += now == _MASKED
+            gaps += (was == _NO_DATA) != (now == _NO_DATA)
+    counts[0], counts[1], counts[2], counts[3] = own, masked_before, masked_after, gaps
+
+
+@kernel
+def main_axis(inside: Array, told: Array) -> None:
+    """Fill `told` (float64, 3) of the pixels `inside` (bool, not empty) along and across their main axis.
+
+    The extent along it, the root mean square distance from it, its angle in radians against the columns.
+    """
+    n = row = col = 0
+    for y in range(inside.shape[0]):
+        for x in range(inside.shape[1]):
+            if inside[y, x]:
+                n += 1
+                row += y
+                col += x
+    middle_y, middle_x = row / n, col / n
+    yy = yx = xx = 0.0
+    for y in range(inside.shape[0]):
+        for x in range(inside.shape[1]):
+            if inside[y, x]:
+                yy += (y - middle_y) ** 2
+                yx += (y - middle_y) * (x - middle_x)
+                xx += (x - middle_x) ** 2
+    angle = 0.5 * math.atan2(2 * yx, yy - xx)
+    cos, sin = math.cos(angle), math.sin(angle)
+    least, most, across = math.inf, -math.inf, 0.0
+    for y in range(inside.shape[0]):
+        for x in range(inside.shape[1]):
+            if inside[y, x]:
+                along = (y - middle_y) * cos + (x - middle_x) * sin
+                least, most = min(least, along), max(most, along)
+                across += ((x - middle_x) * cos - (y - middle_y) * sin) ** 2
+    told[0], told[1], told[2] = most - least + 1, math.sqrt(across / n), angle
+
+
+@kernel
 def squared_gap(inside: Array, out: Array) -> None:
     """Fill `out` (uint8) with the squared distance to the nearest pixel of `inside` (bool) up to 4, `BEYOND` farther off."""
     rows, cols = inside.shape
@@ -43,31 +107,7 @@ def squared_gap(inside: Array, out: Array) -> None:
                         out[y + j, x + i] = far
 
 
-@nb.njit(nogil=True, cache=True)
-def mark_ring(inside: Array, valid: Array, ring_px: int, ring: Array) -> None:
-    """Set `ring` (bool) where a valid pixel outside lies within `ring_px` steps (4-connected) of `inside`."""
-    rows, cols = inside.shape
-    steps = np.empty((rows, cols), np.int32)
-    for y in range(rows):
-        for x in range(cols):
-            near = 0 if inside[y, x] else ring_px + 1
-            if y > 0:
-                near = min(near, steps[y - 1, x] + 1)
-            if x > 0:
-                near = min(near, steps[y, x - 1] + 1)
-            steps[y, x] = near
-    for y in range(rows - 1, -1, -1):
-        for x in range(cols - 1, -1, -1):
-            near = steps[y, x]
-            if y < rows - 1:
-                near = min(near, steps[y + 1, x] + 1)
-            if x < cols - 1:
-                near = min(near, steps[y, x + 1] + 1)
-            steps[y, x] = near
-            ring[y, x] = 0 < near <= ring_px and valid[y, x]
-
-
-@nb.njit(nogil=True, cache=True)
+@kernel
 def gathered(image: Array, where: Array, out: Array) -> int:
     """Write the numbers of `image` (row, col) at `where` (bool) into `out`, row by row; return how many there are."""
     n = 0
@@ -79,7 +119,7 @@ def gathered(image: Array, where: Array, out: Array) -> int:
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def band_medians(values: Array, where: Array, out: Array) -> None:
     """Fill `out` (float64, band) with the medians of `values` (band, row, col) over `where` (bool, not empty)."""
     scratch = np.empty(where.size, np.float64)
@@ -88,7 +128,7 @@ def band_medians(values: Array, where: Array, out: Array) -> None:
         out[b] = np.median(scratch[:n])
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def within_patch(before: Array, after: Array, core: Array, top: np.float32, means: Array, told: Array) -> None:
     """Measure the pixels of `core` (bool, not empty) on both dates (float32, band × row × col).
 
@@ -145,7 +185,7 @@ def within_patch(before: Array, after: Array, core: Array, top: np.float32, mean
     told[6] = math.sqrt(told[6] / n)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def mark_alike(before: Array, ground: Array, spectrum: Array, limit: float, like: Array) -> int:
     """Set `like` (bool) where no band of `before` differs from `spectrum` by more than `limit`; return how many there are."""
     n = 0
@@ -159,7 +199,7 @@ def mark_alike(before: Array, ground: Array, spectrum: Array, limit: float, like
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _median_at(along: Array, kind: Array, wanted: int, scratch: Array) -> float:
     n = 0
     for i in range(along.size):
@@ -169,7 +209,7 @@ def _median_at(along: Array, kind: Array, wanted: int, scratch: Array) -> float:
     return float(np.median(scratch[:n])) if n else math.nan
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def rim_step(
     before: Array, after: Array, core: Array, ground: Array, usable: Array, gap: Array, depth: Array, levels: Array
 ) -> float:
@@ -213,7 +253,7 @@ def rim_step(
     return step / height if height > 1e-6 else math.nan
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def change_left(
     before: Array, after: Array, core: Array, ground: Array, level_px: int, row: float, col: float, scratch: Array
 ) -> float:
@@ -249,98 +289,3 @@ def change_left(
         for i in range(own, scratch.size):
             total += (scratch[i] - level) ** 2
     return total
-
-
-@nb.njit(nogil=True, cache=True)
-def count_covers(
-    values: Array,
-    where: Array,
-    dark: Array,
-    visible: Array,
-    infrared: Array,
-    red: int,
-    nir: int,
-    vegetated: np.float32,
-    bright: np.float32,
-    counts: Array,
-) -> None:
-    """Fill `counts` (int64, 4) with the pixels of `where` that are water, vegetation and bright, and with all of them.
-
-    `values` is float32, (band, row, col), of which `dark` (float32, band) is taken off; `visible` and `infrared` are numbers
-    of bands, the first visible one against all infrared ones telling water; `red` and `nir` are -1 where there is none.
-    """
-    counts[:] = 0
-    for y in range(where.shape[0]):
-        for x in range(where.shape[1]):
-            if not where[y, x]:
-                continue
-            counts[3] += 1
-            if visible.size and infrared.size:
-                top = np.float32(-np.inf)
-                for b in infrared:
-                    top = max(top, values[b, y, x] - dark[b])
-                counts[0] += values[visible[0], y, x] - dark[visible[0]] > top
-            if red >= 0 and nir >= 0:
-                low, high = values[red, y, x] - dark[red], values[nir, y, x] - dark[nir]
-                counts[1] += high - low > vegetated * (high + low)
-            if visible.size:
-                total = np.float32(0)
-                for b in visible:
-                    total += values[b, y, x] - dark[b]
-                counts[2] += total / np.float32(visible.size) > bright
-
-
-@nb.njit(nogil=True, cache=True)
-def _mirrored(i: int, n: int) -> int:
-    """Return the place of `i` on an axis of `n` cells that is mirrored at both ends, ends repeated."""
-    i = i % (2 * n)
-    return i if i < n else 2 * n - 1 - i
-
-
-@nb.njit(nogil=True, cache=True)
-def _smoothed(image: Array, taps: Array) -> Array:
-    """Return `image` (float64) under a symmetric kernel along both axes, mirrored at its edges."""
-    rows, cols = image.shape
-    reach = taps.size // 2
-    out = np.zeros((rows, cols))
-    line, padded = np.empty(cols), np.empty(cols + 2 * reach)
-    for y in range(rows):
-        line[:] = 0.0
-        for k in range(taps.size):
-            source, weight = image[_mirrored(y + k - reach, rows)], taps[k]
-            for x in range(cols):
-                line[x] += weight * source[x]
-        for x in range(padded.size):
-            padded[x] = line[_mirrored(x - reach, cols)]
-        for k in range(taps.size):
-            weight = taps[k]
-            for x in range(cols):
-                out[y, x] += weight * padded[x + k]
-    return out
-
-
-@nb.njit(nogil=True, cache=True)
-def detail_profiles(values: Array, inside: Array, taps: Array, profiles: Array) -> None:
-    """Add up the brightness detail of a patch along its columns, rows and both diagonals.
-
-    `values` is (band, row, col), `inside` bool; the detail is what the mean of the bands has over its own smooth course under
-    `taps` (float64). `profiles` (float64, 4 × (rows + cols)) is 0 before; each row is filled from its beginning on.
-    """
-    bands, rows, cols = values.shape
-    grey, within = np.zeros((rows, cols)), np.zeros((rows, cols))
-    for y in range(rows):
-        for x in range(cols):
-            if inside[y, x]:
-                within[y, x] = 1.0
-                for b in range(bands):
-                    grey[y, x] += values[b, y, x]
-                grey[y, x] /= bands
-    smooth, share = _smoothed(grey, taps), _smoothed(within, taps)
-    for y in range(rows):
-        for x in range(cols):
-            if inside[y, x]:
-                detail = grey[y, x] - smooth[y, x] / max(share[y, x], 1e-6)
-                profiles[0, x] += detail
-                profiles[1, y] += detail
-                profiles[2, y + x] += detail
-                profiles[3, y - x + cols - 1] += detail

@@ -5,99 +5,105 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from ..compiled_kernels import kernel
 
 Array = np.ndarray[Any, Any]
 
 _EQUAL = 1e-9
 
 
-@nb.njit(nogil=True, cache=True)
-def _may_go(image: Array, y: int, x: int, second: bool) -> bool:
-    """Tell whether Guo & Hall take a pixel away in the first or the second half of a round."""
-    n, e, s, w = image[y - 1, x], image[y, x + 1], image[y + 1, x], image[y, x - 1]
-    ne, se, sw, nw = image[y - 1, x + 1], image[y + 1, x + 1], image[y + 1, x - 1], image[y - 1, x - 1]
+# Neighbours of a pixel by (row, col) step, clockwise from above: bit k of a code says that the k-th is there.
+_AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+
+
+def _may_go(code: int, second: bool) -> bool:
+    """Tell whether Guo & Hall take a pixel with these neighbours away in the first or the second half of a round."""
+    n, ne, e, se, s, sw, w, nw = (code >> k & 1 for k in range(8))
     parts = ((1 - n) & (ne | e)) + ((1 - e) & (se | s)) + ((1 - s) & (sw | w)) + ((1 - w) & (nw | n))
-    if parts != 1:
-        return False
     near = min((nw | n) + (ne | e) + (se | s) + (sw | w), (n | ne) + (e | se) + (s | sw) + (w | nw))
-    if near < 2 or near > 3:
+    if parts != 1 or not 2 <= near <= 3:
         return False
-    if second:
-        return bool((s | sw | (1 - nw)) & w == 0)
-    return bool((n | ne | (1 - se)) & e == 0)
+    return ((s | sw | (1 - nw)) & w if second else (n | ne | (1 - se)) & e) == 0
 
 
-@nb.njit(nogil=True, cache=True)
+_GOES = np.array([[_may_go(code, second) for code in range(256)] for second in (False, True)])
+
+
+@kernel
+def _neighbour_codes(image: Array, codes: Array) -> None:
+    """Fill `codes` (uint8) with the neighbours of each pixel of `image` (uint8, 0 and 1, an empty border)."""
+    cols = image.shape[1]
+    for y in range(1, image.shape[0] - 1):
+        above, here, below, out = image[y - 1], image[y], image[y + 1], codes[y]
+        for x in range(1, cols - 1):
+            upper = above[x] | above[x + 1] << 1 | here[x + 1] << 2 | below[x + 1] << 3
+            out[x] = upper | below[x] << 4 | below[x - 1] << 5 | here[x - 1] << 6 | above[x - 1] << 7
+
+
+@kernel
 def thin(image: Array) -> None:
     """Thin `image` (uint8, 0 and 1, an empty border) in place to lines of one pixel.
 
-    Only pixels at an edge can go; the list of them is kept, so that the middle of a wide patch is not asked each round.
+    A pixel is asked anew only where one beside it went, so that the middle of a wide patch and lines that are thin already
+    are not asked each round.
 
     Source
     ------
     Guo & Hall (1989), parallel thinning with two-subiteration algorithms, A1: what was connected stays so.
     """
-    rows, cols = image.shape
+    codes, asked = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    _neighbour_codes(image, codes)
+    flat, code, due = image.ravel(), codes.ravel(), asked.ravel()
+    steps = np.array([j * image.shape[1] + i for j, i in _AROUND])
     pixels = 0
-    for y in range(1, rows - 1):
-        for x in range(1, cols - 1):
-            pixels += int(image[y, x])
-    edge, gone = np.empty((pixels, 2), np.int32), np.empty((pixels, 2), np.int32)
-    listed = np.zeros(image.shape, np.uint8)
+    for i in range(flat.size):
+        pixels += int(flat[i])
+    edge, gone = np.empty(pixels, np.int32), np.empty(pixels, np.int32)
     count = 0
-    for y in range(1, rows - 1):
-        for x in range(1, cols - 1):
-            if image[y, x] and not (
-                image[y - 1, x - 1]
-                & image[y - 1, x]
-                & image[y - 1, x + 1]
-                & image[y, x - 1]
-                & image[y, x + 1]
-                & image[y + 1, x - 1]
-                & image[y + 1, x]
-                & image[y + 1, x + 1]
-            ):
-                edge[count, 0], edge[count, 1] = y, x
-                listed[y, x] = 1
-                count += 1
-    changed = True
-    while changed:
-        changed = False
-        for half in range(2):
-            leaving = kept = 0
-            for i in range(count):
-                y, x = edge[i, 0], edge[i, 1]
-                if _may_go(image, y, x, half == 1):
-                    gone[leaving, 0], gone[leaving, 1] = y, x
-                    leaving += 1
-                else:
-                    edge[kept, 0], edge[kept, 1] = y, x
-                    kept += 1
-            count = kept
-            # All of them go at once: none may see that another has gone.
-            for i in range(leaving):
-                image[gone[i, 0], gone[i, 1]] = 0
-            for i in range(leaving):
-                for y in range(gone[i, 0] - 1, gone[i, 0] + 2):
-                    for x in range(gone[i, 1] - 1, gone[i, 1] + 2):
-                        if image[y, x] and not listed[y, x]:
-                            listed[y, x] = 1
-                            edge[count, 0], edge[count, 1] = y, x
-                            count += 1
-            changed |= leaving > 0
+    for i in range(flat.size):
+        if flat[i] and code[i] != 255:
+            # Both halves of a round are due.
+            due[i] = 2
+            edge[count] = i
+            count += 1
+    half = 0
+    while count:
+        goes = _GOES[half]
+        leaving = kept = 0
+        for k in range(count):
+            i = edge[k]
+            if goes[code[i]]:
+                gone[leaving] = i
+                leaving += 1
+                due[i] = 0
+            elif due[i] > 1:
+                due[i] -= 1
+                edge[kept] = i
+                kept += 1
+            else:
+                due[i] = 0
+        count = kept
+        # All of them go at once: none may see that another has gone.
+        for k in range(leaving):
+            flat[gone[k]] = 0
+        for k in range(leaving):
+            for bit in range(8):
+                i = gone[k] + steps[bit]
+                # Seen from there, it lay on the opposite side.
+                code[i] &= 255 ^ 1 << (bit + 4) % 8
+                if flat[i]:
+                    if not due[i]:
+                        edge[count] = i
+                        count += 1
+                    due[i] = 2
+        half = 1 - half
 
 
-@nb.njit(nogil=True, cache=True)
-def walk_farthest(cells: Array, start: int, came: Array, queue: Array) -> int:
-    """Walk breadth-first over the 8-connected `cells` (uint8, empty border) and return the last cell reached.
-
-    Cells are flat indices; `came` (int64) is filled with the cell each was reached from, -1 elsewhere; the start comes from
-    itself. `queue` is scratch with room for every cell.
-    """
-    width = cells.shape[1]
-    flat = cells.ravel()
+@kernel
+def _walk_farthest(flat: Array, width: int, start: int, came: Array, queue: Array) -> int:
+    """Walk breadth-first over 8-connected cells and return the last one reached; `came` is filled as in `longest_path`."""
     came[:] = -1
     steps = (1, width, -1, -width, width + 1, width - 1, -width + 1, -width - 1)
     queue[0] = start
@@ -115,7 +121,30 @@ def walk_farthest(cells: Array, start: int, came: Array, queue: Array) -> int:
     return int(queue[tail - 1])
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
+def longest_path(cells: Array, path: Array) -> int:
+    """Write the longest path over the 8-connected `cells` (uint8, empty border, not empty) into `path`; return its length.
+
+    Cells are flat indices; `path` (int64) has room for every one.
+    """
+    flat = cells.ravel()
+    start = 0
+    while not flat[start]:
+        start += 1
+    # The cell each was reached from, -1 elsewhere; the start comes from itself.
+    came = np.empty(flat.size, np.int32)
+    first = _walk_farthest(flat, cells.shape[1], start, came, path)
+    cell = _walk_farthest(flat, cells.shape[1], first, came, path)
+    path[0] = cell
+    n = 1
+    while came[cell] != cell:
+        cell = came[cell]
+        path[n] = cell
+        n += 1
+    return n
+
+
+@kernel
 def walk_from(cells: Array, taken: Array, steps: Array, came: Array, queue: Array) -> int:
     """Walk breadth-first over the 8-connected `cells` from all that are `taken`; return the first of the farthest cells.
 
@@ -151,7 +180,39 @@ def walk_from(cells: Array, taken: Array, steps: Array, came: Array, queue: Arra
     return int(farthest)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
+def _depth_in_columns(inside: Array, out: Array) -> None:
+    """Fill `out` (int32) with the distance to the nearest pixel in the column that is not `inside`, rows + cols at most."""
+    rows, cols = inside.shape
+    far = np.int32(rows + cols)
+    for x in range(cols):
+        out[0, x] = far if inside[0, x] else 0
+    for y in range(1, rows):
+        above, line, here = out[y - 1], out[y], inside[y]
+        for x in range(cols):
+            line[x] = min(np.int32(above[x] + 1), far) * np.int32(here[x])
+    for y in range(rows - 2, -1, -1):
+        below, line = out[y + 1], out[y]
+        for x in range(cols):
+            line[x] = min(line[x], np.int32(below[x] + 1))
+
+
+@kernel
+def _depth_in_row(columns: Array, x: int, enough: int) -> int:
+    """Return the squared distance at `x` by its row of `columns`; any number up to `enough` if it is so small."""
+    cols = columns.size
+    best = columns[x] * columns[x]
+    step = 1
+    while step * step < best and best > enough and (step <= x or step < cols - x):
+        if step <= x:
+            best = min(best, step * step + columns[x - step] * columns[x - step])
+        if step < cols - x:
+            best = min(best, step * step + columns[x + step] * columns[x + step])
+        step += 1
+    return int(best)
+
+
+@kernel
 def squared_depth(inside: Array, out: Array) -> None:
     """Fill `out` (int32) with the squared distance of each pixel of `inside` (bool) to the nearest one that is not.
 
@@ -162,33 +223,41 @@ def squared_depth(inside: Array, out: Array) -> None:
     Saito & Toriwaki (1994): columns first, then along the rows; exact in integers.
     """
     rows, cols = inside.shape
-    far = rows + cols
+    columns = np.empty(inside.shape, np.int32)
+    _depth_in_columns(inside, columns)
     for y in range(rows):
         for x in range(cols):
-            above = out[y - 1, x] if y > 0 else far
-            out[y, x] = min(above + 1, far) if inside[y, x] else 0
-    for y in range(rows - 2, -1, -1):
-        for x in range(cols):
-            out[y, x] = min(out[y, x], out[y + 1, x] + 1)
-    row = np.empty(cols, np.int32)
+            out[y, x] = _depth_in_row(columns[y], x, 0)
+
+
+@kernel
+def squared_depth_at(inside: Array, cells: Array, out: Array) -> None:
+    """Fill `out` (int64, n) with what `squared_depth` gives at `cells` (flat indices)."""
+    columns = np.empty(inside.shape, np.int32)
+    _depth_in_columns(inside, columns)
+    for i in range(cells.size):
+        y, x = divmod(cells[i], inside.shape[1])
+        out[i] = _depth_in_row(columns[y], x, 0)
+
+
+@kernel
+def greatest_squared_depth(inside: Array) -> int:
+    """Return the greatest squared distance of a pixel of `inside` (bool) to one that is not, as all beyond the array are."""
+    rows, cols = inside.shape
+    columns = np.empty(inside.shape, np.int32)
+    _depth_in_columns(inside, columns)
+    greatest = 0
     for y in range(rows):
-        known = False
+        line, edge = columns[y], min(y + 1, rows - y)
         for x in range(cols):
-            row[x] = out[y, x]
-            known |= row[x] < far
-        for x in range(cols):
-            best = row[x] * row[x]
-            step = 1
-            while known and step * step < best and (step <= x or step < cols - x):
-                if step <= x:
-                    best = min(best, step * step + row[x - step] * row[x - step])
-                if step < cols - x:
-                    best = min(best, step * step + row[x + step] * row[x + step])
-                step += 1
-            out[y, x] = best
+            # No pixel is deeper than it is in its column.
+            if line[x] * line[x] > greatest:
+                most = min(edge, x + 1, cols - x) ** 2
+                greatest = max(greatest, min(most, _depth_in_row(line, x, greatest)))
+    return greatest
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _bends_in(hull: Array, n: int, x: int, y: int) -> bool:
     """Tell whether the last corner lies on no hull once (x, y) is added, walking with the inside on the right."""
     first_x, first_y = hull[n - 1, 0] - hull[n - 2, 0], hull[n - 1, 1] - hull[n - 2, 1]
@@ -196,7 +265,7 @@ def _bends_in(hull: Array, n: int, x: int, y: int) -> bool:
     return inwards
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def smallest_rectangles(runs: Array, bounds: Array, width: float, height: float, sides: Array) -> None:
     """Fill `sides` (float64, n × 2) with the long and the short side of the smallest rectangle around each patch.
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._look_kernels import count_covers, detail_profiles, mark_ring
+from ._context_kernels import count_covers, detail_profiles, mark_parts, mark_spans, second_peak
 
 Array = np.ndarray[Any, Any]
 
-_VEGETATED = 0.35
-_BRIGHT = 0.25
+_COVERS = ("water", "vegetation", "bright")
+_VEGETATED = np.float32(0.35)
+_BRIGHT = np.float32(0.25)
 _MIN_SIDE_PX = 12
-# A Gaussian of four pixels, cut off at four times that.
+# A Gaussian of four pixels, cut off at four times that; the kernel takes three taps at a time.
 _SMOOTHING = np.exp(-0.5 * (np.arange(-16, 17) / 4.0) ** 2)
 _SMOOTHING /= _SMOOTHING.sum()
 
@@ -78,58 +80,62 @@ def context_of(
         raise ValueError(
             f"shapes {before.shape}, {after.shape}, {valid.shape} and {inside.shape} do not belong together"
         )
-    ring = np.empty(inside.shape, bool)
-    mark_ring(inside, valid, ring_px, ring)
-    core = inside & valid
+    parts = np.empty(inside.shape, np.uint8)
+    mark_parts(inside, valid, ring_px, parts)
     levels = [np.array([level.get(role, 0.0) for role in roles], np.float32) for level in dark]
+    own_before, around_before = cover_shares(before, parts, roles, dark=levels[0])
+    own_after, around_after = cover_shares(after, parts, roles, dark=levels[1])
     return Context(
-        cover_shares(before, core, roles, dark=levels[0]),
-        cover_shares(after, core, roles, dark=levels[1]),
-        cover_shares(before, ring, roles, dark=levels[0]).get("water"),
-        cover_shares(after, ring, roles, dark=levels[1]).get("water"),
-        regularity(after, inside),
+        own_before, own_after, around_before.get("water"), around_after.get("water"), regularity(after, inside)
     )
 
 
-def cover_shares(values: Array, where: Array, roles: Sequence[str], *, dark: Array) -> dict[str, float]:
+class _CoverBands(NamedTuple):
+    """Numbers of the bands that tell covers; -1 for a red or nir that is missing; `told` are the covers that can be told."""
+
+    visible: Array
+    infrared: Array
+    red: int
+    nir: int
+    told: tuple[bool, bool, bool]
+
+
+@lru_cache(maxsize=16)
+def _cover_bands(roles: tuple[str, ...]) -> _CoverBands:
+    number = {role: i for i, role in enumerate(roles)}
+    visible = [number[role] for role in ("green", "red", "blue") if role in number]
+    infrared = [number[role] for role in ("nir", "swir1", "swir2") if role in number]
+    told = bool(visible and infrared), {"red", "nir"} <= number.keys(), bool(visible)
+    bands = np.array(visible, np.int64), np.array(infrared, np.int64)
+    return _CoverBands(*bands, number.get("red", -1), number.get("nir", -1), told)
+
+
+def cover_shares(values: Array, parts: Array, roles: Sequence[str], *, dark: Array) -> list[dict[str, float]]:
     """Return the shares 0–1 of pixels that are ``water``, ``vegetation`` and ``bright``, 3 decimals, as far as bands tell.
 
     Parameters
     ----------
     values
         float32, ``(band, row, col)``, reflectance 0–1.
-    where
-        Bool, ``(row, col)``: the pixels; without any, nothing is told.
+    parts
+        uint8, ``(row, col)``: pixels of the patch (1) and of the ring (2); of a part without any, nothing is told.
     roles
         Band roles.
     dark
         float32, ``(band,)``, taken off the values.
+
+    Returns
+    -------
+    list
+        Of the patch, then of the ring.
     """
-    number = {role: i for i, role in enumerate(roles)}
-    visible = [number[role] for role in ("green", "red", "blue") if role in number]
-    infrared = [number[role] for role in ("nir", "swir1", "swir2") if role in number]
-    counts = np.empty(4, np.int64)
-    count_covers(
-        values,
-        where,
-        dark,
-        np.array(visible, np.int64),
-        np.array(infrared, np.int64),
-        number.get("red", -1),
-        number.get("nir", -1),
-        np.float32(_VEGETATED),
-        np.float32(_BRIGHT),
-        counts,
-    )
-    told = {
-        "water": bool(visible and infrared),
-        "vegetation": {"red", "nir"} <= number.keys(),
-        "bright": bool(visible),
-    }
-    *found, pixels = counts.tolist()
-    return {
-        name: round(n / pixels, 3) for (name, known), n in zip(told.items(), found, strict=True) if known and pixels
-    }
+    *bands, told = _cover_bands(tuple(roles))
+    counts = np.empty((2, 4), np.int64)
+    count_covers(values, parts, dark, *bands, _VEGETATED, _BRIGHT, counts)
+    return [
+        {name: round(n / pixels, 3) for name, known, n in zip(_COVERS, told, found, strict=True) if known and pixels}
+        for *found, pixels in counts.tolist()
+    ]
 
 
 def regularity(values: Array, inside: Array) -> float:
@@ -149,27 +155,21 @@ def regularity(values: Array, inside: Array) -> float:
     ------
     Autocorrelation by Wiener & Khinchin; the trough rule is ours.
     """
-    rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if len(rows) < _MIN_SIDE_PX or len(cols) < _MIN_SIDE_PX:
+    spans = np.empty((len(inside), 2), np.int64)
+    mark_spans(inside, spans)
+    rows = np.flatnonzero(spans[:, 1])
+    if len(rows) < _MIN_SIDE_PX:
         return 0.0
-    row, col = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
-    part = inside[row, col]
-    height, width = part.shape
+    row0, col0 = int(rows[0]), int(spans[rows, 0].min())
+    spans = np.maximum(spans[row0 : rows[-1] + 1] - col0, 0)
+    height, width = len(spans), int(spans.max())
+    if width < _MIN_SIDE_PX:
+        return 0.0
     profiles = np.zeros((4, height + width))
-    detail_profiles(values[:, row, col], part, _SMOOTHING, profiles)
+    detail_profiles(values, inside, spans, row0, col0, _SMOOTHING, profiles)
     lengths = (width, height, height + width - 1, height + width - 1)
-    return round(max(_second_peak(profile[:n]) for profile, n in zip(profiles, lengths, strict=True)), 2)
-
-
-def _second_peak(profile: Array) -> float:
-    """Height of the first peak of the autocorrelation after its first trough, 0–1."""
-    profile = profile - profile.mean()
-    power = float(profile @ profile)
-    if power <= 0:
-        return 0.0
-    lags = np.correlate(profile, profile, "full")[len(profile) - 1 :][: len(profile) // 2] / power
-    negative = np.flatnonzero(lags < 0)
-    return float(max(lags[negative[0] :].max(), 0.0)) if len(negative) else 0.0
+    highest: float = max(second_peak(profile[:n]) for profile, n in zip(profiles, lengths, strict=True))
+    return round(highest, 2)
 
 
 def dark_levels(values: Array, valid: Array, *, quantile: float) -> tuple[float, ...]:

@@ -14,8 +14,8 @@ from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import Grid, Window
-from ._kernels import draw_runs, label_runs, number_groups, sort_by_group, total_groups
-from ._trace_kernels import trace_patches
+from ._kernels import draw_runs, group_runs, sort_by_group, total_groups
+from ._trace_kernels import solid_parts, trace_parts
 
 Array = np.ndarray[Any, Any]
 
@@ -72,8 +72,7 @@ def connected(runs: Array) -> Array:
         int64 ``(n,)``: 0, 1, 2 … in order of first appearance.
     """
     parent, group = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
-    label_runs(np.ascontiguousarray(runs[:, :3]), parent, 1)
-    number_groups(parent, group)
+    group_runs(runs, 1, parent, group)
     return group
 
 
@@ -115,7 +114,7 @@ def grouped(runs: Array, sums: Array, *, min_strong_px: int, min_px: int) -> Gro
     bounds = np.concatenate([[0], np.cumsum(lengths[kept])])
     place = np.full(count, -1, np.int64)
     place[kept] = bounds[:-1]
-    out = np.empty((int(bounds[-1]), runs.shape[1]), runs.dtype)
+    out = np.empty((int(bounds[-1]), 3), runs.dtype)
     sort_by_group(runs, group, place, out)
     return Groups(out, bounds, totals[kept])
 
@@ -161,52 +160,39 @@ def outlines_of_groups(runs: Array, bounds: Array, grid: Grid, *, max_hole_m2: f
     """Return the outlines of `Groups`; otherwise as `outlines_of`."""
     if len(bounds) == 1:
         return np.empty(0, object)
-    # Every corner of an outline is one of the four of a run, and each ring repeats one.
-    corners, ends = np.empty((6 * len(runs) + 8, 2), np.int64), np.empty(2 * len(runs) + 8, np.int64)
-    part_of, rings_until = np.empty(len(ends), np.int64), np.empty(len(bounds) - 1, np.int64)
-    trace_patches(
-        np.ascontiguousarray(runs, np.int64), bounds, max_hole_m2 / grid.pixel_m**2, corners, ends, part_of, rings_until
-    )
-    count = int(rings_until[-1])
-    ends, part_of = ends[:count], part_of[:count]
-    return _polygons(corners[: ends[-1]], ends, part_of, np.diff(rings_until, prepend=0), grid)
-
-
-def _polygons(corners: Array, ends: Array, part_of: Array, rings_of_patch: Array, grid: Grid) -> Array:
-    """Put rings together: of each part of a patch its shell and its holes, of each patch its parts."""
-    lengths = np.diff(ends, prepend=0)
-    patch_of = np.repeat(np.arange(len(rings_of_patch)), rings_of_patch)
-    # An outline that meets itself at a corner carries a hole along, so each ring is told by its own turn.
-    order = np.lexsort((~_runs_clockwise(corners, ends), part_of, patch_of))
-    begins = np.diff(part_of[order], prepend=0).astype(bool) | np.diff(patch_of[order], prepend=-1).astype(bool)
-    patch_of_part = patch_of[order][begins]
-    single = np.bincount(patch_of_part, minlength=len(rings_of_patch)) == 1
+    solid, part = np.empty((len(runs), 3), np.int32), np.empty(len(runs), np.int64)
+    lengths, parts_of = np.empty(len(runs), np.int64), np.empty(len(bounds) - 1, np.int64)
+    count, parts = solid_parts(runs, bounds, max_hole_m2 / grid.pixel_m**2, solid, part, lengths, parts_of)
+    single = parts_of == 1
+    # Patches of one part first: polygons and multipolygons are then two stretches of one array.
+    order = np.argsort(np.repeat(~single, parts_of), kind="stable")
+    until = np.concatenate([[0], np.cumsum(lengths[order])])
+    place = np.empty(parts, np.int64)
+    place[order] = until[:-1]
+    by_part = np.empty((count, 3), np.int32)
+    sort_by_group(solid[:count], part[:count], place, by_part)
+    # Each run has four corners at most, and each ring, with two sides or more, repeats one.
+    points, ends, rings = np.empty((5 * count, 2)), np.empty(count + 1, np.int64), np.empty(parts + 1, np.int64)
     t = grid.transform
-    on_map = np.column_stack([t.c + t.a * corners[:, 0], t.f + t.e * corners[:, 1]])
-    outlines = np.empty(len(rings_of_patch), object)
-    for wanted, kind in ((single, shapely.GeometryType.POLYGON), (~single, shapely.GeometryType.MULTIPOLYGON)):
-        rings = wanted[patch_of[order]]
-        if not rings.any():
-            continue
-        own = order[rings]
-        first = np.concatenate([[0], np.cumsum(lengths[own])])
-        points = np.repeat((ends - lengths)[own] - first[:-1], lengths[own]) + np.arange(first[-1])
-        parts = np.append(np.flatnonzero(begins[rings]), len(own))
-        offsets = [first, parts]
-        if kind is shapely.GeometryType.MULTIPOLYGON:
-            owners = patch_of_part[wanted[patch_of_part]]
-            offsets.append(np.append(np.flatnonzero(np.diff(owners, prepend=-1)), len(owners)))
-        outlines[wanted] = shapely.from_ragged_array(kind, on_map[points], tuple(offsets))
+    trace_parts(by_part, until, (t.c, t.a, t.f, t.e), points, ends, rings)
+    return _geometries(points, ends, rings, parts_of, single)
+
+
+def _geometries(points: Array, ends: Array, rings: Array, parts_of: Array, single: Array) -> Array:
+    """Put traced rings together: a patch of one part is a polygon, others are parts of a multipolygon each."""
+    outlines = np.empty(len(single), object)
+    polygons = int(single.sum())
+    cut = ends[rings[polygons]]
+    if polygons:
+        offsets = ends[: rings[polygons] + 1], rings[: polygons + 1]
+        outlines[single] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points[:cut], offsets)
+    if polygons < len(single):
+        own_ends, own_rings = ends[rings[polygons] : rings[-1] + 1] - cut, rings[polygons:] - rings[polygons]
+        owners = np.concatenate([[0], np.cumsum(parts_of[~single])])
+        outlines[~single] = shapely.from_ragged_array(
+            shapely.GeometryType.MULTIPOLYGON, points[cut : ends[rings[-1]]], (own_ends, own_rings, owners)
+        )
     return outlines
-
-
-def _runs_clockwise(corners: Array, ends: Array) -> Array:
-    """Which rings are shells: bool, by the sign of their area."""
-    following = np.minimum(np.arange(len(corners)) + 1, len(corners) - 1)
-    twice = corners[:, 0] * corners[following, 1] - corners[following, 0] * corners[:, 1]
-    twice[ends - 1] = 0
-    clockwise: Array = np.add.reduceat(twice, np.concatenate([[0], ends[:-1]])) > 0
-    return clockwise
 
 
 def simplified(geometries: list[BaseGeometry], *, tolerance: float) -> list[BaseGeometry]:

@@ -1,14 +1,15 @@
-"""Lines through patches: the longest path of a skeleton, and the whole network where a patch is made of roads."""
+"""Lines through patches: the longest path of a skeleton, with its branches where a patch is made of roads."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from shapely.geometry import LineString, MultiLineString
+import shapely
 
 from ..grid import Grid
-from ._shape_kernels import squared_depth, thin, walk_farthest, walk_from
+from ._shape_kernels import longest_path, squared_depth_at, thin, walk_from
 from .label import PixelPatch
 
 Array = np.ndarray[Any, Any]
@@ -18,58 +19,63 @@ _MAX_NETWORK_PX = 50_000
 _EVEN = 0.35
 
 
-class Network(NamedTuple):
-    """Lines through a patch, in the CRS of its grid.
+def centre_lines(patches: Sequence[PixelPatch], grid: Grid) -> Array:
+    """Return the lines through patches, in the CRS of `grid`; many at a time cost little more than one.
 
-    ``main`` is the longest path, ``lines`` the network with its branches; ``even`` says whether the patch is of one width all
-    along, as roads are and heaps and pits are not.
-    """
+    The longest path of a patch's skeleton; with its side branches where the patch is of one width all along, as roads are and
+    heaps and pits are not. Branches are taken from the longest on. One no longer than the patch is wide where it leaves is a
+    corner of the outline, no branch.
 
-    main: LineString
-    lines: MultiLineString
-    even: bool
-
-
-def _skeleton(patch: PixelPatch) -> Array:
-    """The patch thinned to lines of one pixel: uint8, an empty border of one pixel around it."""
-    image = patch.image(border_px=1)
-    thin(image)
-    return image
-
-
-def centre_line(patch: PixelPatch, grid: Grid) -> LineString | None:
-    """Return the longest path of the patch's skeleton, in the CRS of `grid`; None where it is a point.
+    Returns
+    -------
+    ndarray
+        object ``(n,)``: LineString, MultiLineString with the longest path first, or None where the skeleton is a point.
 
     Source
     ------
-    Guo & Hall (1989), thinning; longest path by two breadth-first walks (exact on a tree).
+    Guo & Hall (1989), thinning; longest path by two breadth-first walks (exact on a tree); widths by the distance
+    transform. The pruning is ours.
     """
-    skeleton = _skeleton(patch)
-    path = _longest_path(skeleton)
-    return None if path is None else _line(path, skeleton.shape[1], patch, grid)
+    lines = np.full(len(patches), None, object)
+    found = [_paths(patch) for patch in patches]
+    paths = [path for own in found for path in own]
+    if not paths:
+        return lines
+    row, col = np.concatenate(paths, axis=1)
+    t = grid.transform
+    points = np.column_stack([t.c + t.a * (col + 0.5), t.f + t.e * (row + 0.5)])
+    number = np.repeat(np.arange(len(paths)), [path.shape[1] for path in paths])
+    every = shapely.simplify(shapely.linestrings(points, indices=number), max(grid.pixel_size))
+    counts = np.array([len(own) for own in found])
+    owner = np.repeat(np.arange(len(patches)), counts)
+    single = counts[owner] == 1
+    lines[owner[single]] = every[single]
+    shapely.multilinestrings(every[~single], indices=owner[~single], out=lines)
+    return lines
 
 
-def centre_network(patch: PixelPatch, grid: Grid) -> Network | None:
-    """Return the lines through a patch, side branches included; None where its skeleton is a point.
-
-    Branches are taken from the longest on. One no longer than the patch is wide where it leaves is a corner of the
-    outline, no branch.
-
-    Source
-    ------
-    Guo & Hall (1989), thinning; widths by the distance transform. The pruning is ours.
-    """
-    skeleton = _skeleton(patch)
-    path = _longest_path(skeleton)
-    if path is None:
-        return None
-    squared = np.empty(skeleton.shape, np.int32)
-    squared_depth(patch.image(border_px=1).view(bool), squared)
-    depth = np.sqrt(squared).ravel()
+def _paths(patch: PixelPatch) -> list[Array]:
+    """Rows and columns ``(2, n)`` of the lines through a patch, on the area's grid; none where its skeleton is a point."""
+    skeleton = patch.image(border_px=1)
+    inside = skeleton.astype(bool)
+    thin(skeleton)
+    cells = np.flatnonzero(skeleton)
+    if len(cells) < 2:
+        return []
+    path = np.empty(len(cells), np.int64)
+    path = path[: longest_path(skeleton, path)]
+    squared = np.empty(len(cells), np.int64)
+    squared_depth_at(inside, cells, squared)
+    depth = np.empty(skeleton.size)
+    depth[cells] = np.sqrt(squared)
+    paths = [path]
     # Branches cost a walk each; a heap, whose width changes along its longest path, is spared them.
-    paths = [path, *_branches(skeleton, path, depth)] if _even(depth[path]) else [path]
-    lines = [_line(p, skeleton.shape[1], patch, grid) for p in paths]
-    return Network(lines[0], MultiLineString(lines), _even(depth[np.unique(np.concatenate(paths))]))
+    if _even(depth[path]):
+        paths += _branches(skeleton, path, depth)
+    if len(paths) > 1 and not _even(depth[np.unique(np.concatenate(paths))]):
+        paths = [path]
+    corner = np.array(patch.window.padded(1)[:2])[:, None]
+    return [np.array(np.divmod(p, skeleton.shape[1])) + corner for p in paths]
 
 
 def _even(depth: Array) -> bool:
@@ -98,25 +104,3 @@ def _branches(skeleton: Array, path: Array, depth: Array) -> list[Array]:
         if steps[tip] > 2 * depth[branch[-1]] + 1:
             found.append(np.array(branch, np.int64))
     return found
-
-
-def _line(path: Array, width: int, patch: PixelPatch, grid: Grid) -> LineString:
-    window, t = patch.window.padded(1), grid.transform
-    row, col = np.divmod(path, width)
-    points = np.column_stack([t.c + t.a * (col + 0.5 + window.col0), t.f + t.e * (row + 0.5 + window.row0)])
-    return LineString(points).simplify(max(grid.pixel_size))
-
-
-def _longest_path(cells: Array) -> Array | None:
-    """Flat indices, int64 ``(n,)``, of the longest path over a skeleton; None where it is a point."""
-    flat = np.flatnonzero(cells)
-    if len(flat) < 2:
-        return None
-    came, queue = np.empty(cells.size, np.int64), np.empty(len(flat), np.int64)
-    first = walk_farthest(cells, int(flat[0]), came, queue)
-    cell = walk_farthest(cells, first, came, queue)
-    path = [cell]
-    while came[cell] != cell:
-        cell = int(came[cell])
-        path.append(cell)
-    return np.array(path, np.int64) if len(path) > 1 else None

@@ -16,7 +16,7 @@ from ..grid import Grid
 from ._shape_kernels import smallest_rectangles
 from .context import Context
 from .label import PixelPatch
-from .lines import centre_network
+from .lines import centre_lines
 
 Array = np.ndarray[Any, Any]
 
@@ -157,25 +157,26 @@ def shapes_of(patches: Sequence[PixelPatch], outlines: Sequence[BaseGeometry] | 
         The area's grid.
     """
     unit = grid.pixel_m / math.sqrt(grid.pixel_size[0] * grid.pixel_size[1])
-    pixel_area = grid.pixel_size[0] * grid.pixel_size[1]
     stack = np.array(outlines, object)
-    areas, lengths, straight = shapely.area(stack), shapely.length(stack), straightness_of(stack, grid)
-    shapes = []
-    for k, (patch, (long, short)) in enumerate(zip(patches, _rectangles(patches, grid).tolist(), strict=True)):
-        network = None
-        if (lengths[k] / 4) ** 2 / areas[k] > _LINE_LIKE and math.prod(patch.window.shape) <= _MAX_SKELETON_PX:
-            network = centre_network(patch, grid)
-        length_m, width_m, line = long * unit, short * unit, None
-        if network is not None:
-            # Branches of a heap are its own lobes: they make no road of it.
-            line = network.lines if network.even and len(network.lines.geoms) > 1 else network.main
-            length_m = line.length * unit + grid.pixel_m
-            width_m = float(areas[k]) * unit**2 / length_m
-        fill = min(patch.pixels * pixel_area / (long * short), 1.0)
-        shapes.append(
-            Shape(length_m, width_m, float(areas[k] / (long * short)), float(straight[k]), line, long / short, fill)
-        )
-    return shapes
+    areas, straight, (long, short) = shapely.area(stack), straightness_of(stack, grid), _rectangles(patches, grid).T
+    pixels = np.array([patch.pixels for patch in patches])
+    fill = np.minimum(pixels * (grid.pixel_size[0] * grid.pixel_size[1]) / (long * short), 1.0)
+    lines = _lines(patches, areas, shapely.length(stack), grid)
+    lengths, widths = long * unit, short * unit
+    linear = ~shapely.is_missing(lines)
+    lengths[linear] = shapely.length(lines[linear]) * unit + grid.pixel_m
+    widths[linear] = areas[linear] * unit**2 / lengths[linear]
+    numbers = (lengths, widths, areas / (long * short), straight, lines, long / short, fill)
+    return [Shape(*told) for told in zip(*(n.tolist() for n in numbers), strict=True)]
+
+
+def _lines(patches: Sequence[PixelPatch], areas: Array, lengths: Array, grid: Grid) -> Array:
+    """Centre lines of patches that may be lines, by area and length of their outlines; None for the others."""
+    small = np.array([math.prod(patch.window.shape) <= _MAX_SKELETON_PX for patch in patches], bool)
+    may_be = ((lengths / 4) ** 2 / areas > _LINE_LIKE) & small
+    lines = np.full(len(patches), None, object)
+    lines[may_be] = centre_lines([patch for patch, line_like in zip(patches, may_be, strict=True) if line_like], grid)
+    return lines
 
 
 def _rectangles(patches: Sequence[PixelPatch], grid: Grid) -> Array:

@@ -15,8 +15,17 @@ from scipy import ndimage
 
 from ..codes import State
 from ..prepare import ndvi
-from ._look_kernels import band_medians, change_left, mark_alike, rim_step, squared_gap, within_patch
-from ._shape_kernels import squared_depth
+from ._look_kernels import (
+    band_medians,
+    change_left,
+    main_axis,
+    mark_alike,
+    rim_step,
+    squared_gap,
+    survey,
+    within_patch,
+)
+from ._shape_kernels import greatest_squared_depth, squared_depth
 from .candidate import Candidate, Look
 
 Array = np.ndarray[Any, Any]
@@ -69,11 +78,13 @@ class Facts:
     def __init__(self, candidate: Candidate, *, slack_px: float, alike: float, gap_px: int, saturated: float) -> None:
         self._c = candidate
         self._slack_px, self._alike_limit, self._gap_px, self._top = slack_px, alike, gap_px, saturated
-        self._usable = _usable(candidate)
-        self._core = candidate.inside & self._usable
-        self._core_px = int(np.count_nonzero(self._core))
+        _check_shapes(candidate)
+        self._usable, self._core, counts = *np.empty((2, *candidate.inside.shape), bool), np.empty(4, np.int64)
+        survey(candidate.before.state, candidate.after.state, candidate.inside, self._usable, self._core, counts)
+        self._core_px, *masked, self._gaps_px = counts.tolist()
         if not self._core_px:
             raise ValueError("no pixel of the candidate is usable in both dates")
+        self._masked_before, self._masked_after = (count / candidate.inside.size for count in masked)
 
     @cached_property
     def _gap(self) -> Array:
@@ -126,31 +137,33 @@ class Facts:
         return _spectra(self._c, self._c.later)
 
     @cached_property
-    def _alike(self) -> tuple[int, Spectrum, Spectrum]:
+    def _alike(self) -> tuple[int, Array]:
+        """How many pixels of the ground around looked like the patch before, and which."""
         like = np.empty(self._core.shape, bool)
         spectrum = np.array(list(self.before.values()))
-        count = mark_alike(self._c.before.values, self._ground, spectrum, self._alike_limit, like)
-        if count < _MIN_GROUND_PX:
-            return count, {}, {}
-        middle = np.empty((2, len(spectrum)))
-        for look, medians in zip((self._c.before, self._c.after), middle, strict=True):
-            band_medians(look.values, like, medians)
-        return count, _spectrum(self._c.roles, middle[0]), _spectrum(self._c.roles, middle[1])
+        return mark_alike(self._c.before.values, self._ground, spectrum, self._alike_limit, like), like
+
+    def _alike_in(self, look: Look) -> Spectrum:
+        if self.alike_px < _MIN_GROUND_PX:
+            return {}
+        medians = np.empty(len(self._c.roles))
+        band_medians(look.values, self._alike[1], medians)
+        return _spectrum(self._c.roles, medians)
 
     @property
     def alike_px(self) -> int:
         """Pixels of the ground around that looked like the patch before."""
         return self._alike[0]
 
-    @property
+    @cached_property
     def alike_before(self) -> Spectrum:
         """Median spectrum of that ground on the before date; empty where there is too little of it."""
-        return self._alike[1]
+        return self._alike_in(self._c.before)
 
-    @property
+    @cached_property
     def alike_after(self) -> Spectrum:
         """Median spectrum of that ground on the after date; empty where there is too little of it."""
-        return self._alike[2]
+        return self._alike_in(self._c.after)
 
     @property
     def texture_kept(self) -> float | None:
@@ -186,16 +199,14 @@ class Facts:
     @cached_property
     def width_px(self) -> float:
         """Greatest width."""
-        rows, cols = self._c.inside.shape
-        inside = np.zeros((rows + 2, cols + 2), bool)
-        inside[1:-1, 1:-1] = self._c.inside
-        depth = np.empty(inside.shape, np.int32)
-        squared_depth(inside, depth)
-        return 2 * math.sqrt(depth.max()) - 1
+        return 2 * math.sqrt(greatest_squared_depth(self._c.inside)) - 1
 
     @cached_property
     def _line(self) -> tuple[float, float, float]:
-        return _line(self._c.inside)
+        told = np.empty(3)
+        main_axis(self._c.inside, told)
+        length, bend, angle = told.tolist()
+        return length, bend, abs((math.degrees(angle) + 22.5) % 45 - 22.5)
 
     @property
     def length_px(self) -> float:
@@ -220,20 +231,20 @@ class Facts:
             return None
         return _explained(self._c, self._core, self._ground, self._c.shift_px + self._slack_px)
 
-    @cached_property
+    @property
     def masked_before(self) -> float:
         """Share of the window that the before date hides under cloud or shadow."""
-        return float((self._c.before.state == State.MASKED).mean())
+        return self._masked_before
 
-    @cached_property
+    @property
     def masked_after(self) -> float:
         """Share of the window that the after date hides under cloud or shadow."""
-        return float((self._c.after.state == State.MASKED).mean())
+        return self._masked_after
 
     @cached_property
     def along_gap(self) -> float:
         """Share of the patch near a pixel for which one date has no data."""
-        return _along_gap(self._c, self._gap_px)
+        return _along_gap(self._c, self._gap_px) if self._gaps_px else 0.0
 
     @property
     def saturated_before(self) -> float:
@@ -272,13 +283,11 @@ def water_index(values: Array, roles: Sequence[str]) -> Array | None:
     return result
 
 
-def _usable(c: Candidate) -> Array:
+def _check_shapes(c: Candidate) -> None:
     shape = (len(c.roles), *c.inside.shape)
     for look in (c.before, c.after, *c.earlier, *c.later):
         if look.values.shape != shape or look.state.shape != c.inside.shape:
             raise ValueError(f"shapes {look.values.shape}, {look.state.shape} and {shape} do not belong together")
-    usable: Array = _seen(c.before) & _seen(c.after)
-    return usable
 
 
 def _seen(look: Look) -> Array:
@@ -291,6 +300,8 @@ def _spectrum(roles: Sequence[str], values: Array) -> Spectrum:
 
 
 def _spectra(c: Candidate, looks: Sequence[Look]) -> tuple[Spectrum, ...]:
+    if not looks:
+        return ()
     parts = ((look, c.inside & _seen(look)) for look in looks)
     least = max(1, 0.5 * c.inside.sum())
     return tuple(
@@ -298,18 +309,6 @@ def _spectra(c: Candidate, looks: Sequence[Look]) -> tuple[Spectrum, ...]:
         for look, where in parts
         if where.sum() >= least
     )
-
-
-def _line(inside: Array) -> tuple[float, float, float]:
-    """Extent along the main axis, root mean square distance from it, and its angle off a multiple of 45°."""
-    points = np.argwhere(inside).astype(np.float64)
-    points -= points.mean(axis=0)
-    (xx, xy), (_, yy) = (points.T @ points) / len(points)
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-    along = points @ np.array([np.cos(angle), np.sin(angle)])
-    across = points @ np.array([-np.sin(angle), np.cos(angle)])
-    off = abs((np.degrees(angle) + 22.5) % 45 - 22.5)
-    return float(np.ptp(along)) + 1, float(np.sqrt(np.mean(across**2))), float(off)
 
 
 def _explained(c: Candidate, core: Array, ground: Array, reach_px: float) -> float | None:
@@ -334,8 +333,6 @@ def _explained(c: Candidate, core: Array, ground: Array, reach_px: float) -> flo
 
 def _along_gap(c: Candidate, gap_px: int) -> float:
     gap = (c.before.state == State.NO_DATA) ^ (c.after.state == State.NO_DATA)
-    if not gap.any():
-        return 0.0
     near = ndimage.maximum_filter(gap.astype(np.uint8), size=2 * gap_px + 1, mode="constant") > 0
     return float(near[c.inside].mean())
 

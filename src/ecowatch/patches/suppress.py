@@ -183,13 +183,14 @@ def _cloud(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
         visible = [side.here[role] for role in ("blue", "green", "red") if role in side.here]
         if side.once is False or "blue" not in side.here or len(visible) < 2:
             continue
-        white = max(visible) - min(visible) <= rules.cloud_white * np.mean(visible)
+        level = sum(visible) / len(visible)
+        white = max(visible) - min(visible) <= rules.cloud_white * level
         blueish = side.here["blue"] >= rules.cloud_blue_red * side.here.get("red", 0.0)
         bright_now = side.here["blue"] >= rules.cloud_blue
         if not (white and blueish and bright_now and side.here["blue"] - side.there["blue"] >= rules.cloud_gain):
             continue
         soft = f.sharpness is not None and f.sharpness <= rules.soft
-        wet = "swir1" in side.here and side.here["swir1"] <= 0.9 * float(np.mean(visible))
+        wet = "swir1" in side.here and side.here["swir1"] <= 0.9 * level
         supports = (soft, wet, side.masked >= rules.masked_near)
         if side.once or sum(supports) >= 2:
             return (
@@ -204,8 +205,14 @@ def _cloud(c: Candidate, f: Facts, rules: Suppress) -> Reasons:
 
 def _darkened(side: _Side, rules: Suppress) -> float | None:
     """Mean ratio of this date to the other, where all bands darkened alike; else None."""
-    ratios = [side.here[role] / max(side.there[role], 1e-3) for role in side.here]
-    if len(ratios) < 3 or max(ratios) > rules.shadow_ratio or min(ratios) <= 0.02:
+    ratios = []
+    for role, value in side.here.items():
+        ratio = value / max(side.there[role], 1e-3)
+        # Most sides have a band that did not darken.
+        if ratio > rules.shadow_ratio or ratio <= 0.02:
+            return None
+        ratios.append(ratio)
+    if len(ratios) < 3:
         return None
     return float(np.mean(ratios)) if float(np.std(np.log(ratios))) <= rules.shadow_spread else None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from ..compiled_kernels import kernel
 
 Array = np.ndarray[Any, Any]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def trim_edges(state: Array, radius: int, rows: Array, out: Array) -> None:
     """Fill `out` with `state` (uint8) without its border, usable pixels (1) near unusable ones given up.
 
@@ -51,7 +52,7 @@ def trim_edges(state: Array, radius: int, rows: Array, out: Array) -> None:
             row[x] = v
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def to_physical(
     numbers: Array, fill: float, has_fill: bool, scale: Array, offset: Array, out: Array, valid: Array
 ) -> None:
@@ -70,7 +71,7 @@ def to_physical(
                         valid[y, x] = False
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def clear_fill(values: Array, fill: float, out: Array) -> None:
     """Set `out` (uint8) to 0 where any band of `values` (band, row, col) equals `fill`; other pixels stay."""
     bands, height, width = values.shape
@@ -81,7 +82,7 @@ def clear_fill(values: Array, fill: float, out: Array) -> None:
                     out[y, x] = 0
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def cubic_weights(fraction: float, out: Array) -> None:
     """Fill `out` (4,) with Keys' cubic convolution weights (a = -1/2) for taps at -1, 0, 1, 2."""
     t = fraction
@@ -91,7 +92,7 @@ def cubic_weights(fraction: float, out: Array) -> None:
     out[3] = (0.5 * t - 0.5) * t * t
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def shift_cubic(
     values: Array,
     pad: int,
@@ -132,84 +133,3 @@ def shift_cubic(
                 if has_fill and value == fill:
                     value += 1.0 if value < top else -1.0
                 out[y, x] = value
-
-
-@nb.njit(nogil=True, cache=True)
-def moved_spline(
-    spline: Array, row_weights: Array, rows: Array, col_weights: Array, cols: Array, lines: Array, out: Array
-) -> None:
-    """Fill `out` with what spline coefficients tell at places that are four weights and indices per row and per column.
-
-    All float64 but the indices (int64); ``row_weights[k, y]`` belongs to ``spline[rows[k, y]]``. `lines` is scratch of the
-    shape (rows of out, columns of spline).
-    """
-    for y in range(out.shape[0]):
-        line = lines[y]
-        line[:] = 0.0
-        for k in range(4):
-            weight, source = row_weights[k, y], spline[rows[k, y]]
-            for x in range(line.shape[0]):
-                line[x] += weight * source[x]
-        to = out[y]
-        to[:] = 0.0
-        for k in range(4):
-            for x in range(to.shape[0]):
-                to[x] += col_weights[k, x] * line[cols[k, x]]
-
-
-@nb.njit(nogil=True, cache=True)
-def slopes_of(
-    reference: Array, moved: Array, valid: Array, position: tuple[float, float], rim: int, found: Array
-) -> int:
-    """Fill `found` (float64, 3 × n) with slope by row, slope by column and difference of usable pixels; return how many.
-
-    Usable is what is valid (bool), has valid ground where it was moved to (linear between four pixels), and lies `rim`
-    pixels off the edge.
-    """
-    height, width = reference.shape
-    row, col = math.floor(position[0]), math.floor(position[1])
-    lower, right = position[0] - row, position[1] - col
-    n = 0
-    for y in range(rim, height - rim):
-        v = y + row
-        if v < 0 or v + 1 >= height:
-            continue
-        for x in range(rim, width - rim):
-            u = x + col
-            if not valid[y, x] or u < 0 or u + 1 >= width:
-                continue
-            above = valid[v, u] * (1 - right) + valid[v, u + 1] * right
-            below = valid[v + 1, u] * (1 - right) + valid[v + 1, u + 1] * right
-            if above * (1 - lower) + below * lower <= 0.999:
-                continue
-            found[0, n] = (reference[y + 1, x] + moved[y + 1, x] - reference[y - 1, x] - moved[y - 1, x]) / 4
-            found[1, n] = (reference[y, x + 1] + moved[y, x + 1] - reference[y, x - 1] - moved[y, x - 1]) / 4
-            found[2, n] = moved[y, x] - reference[y, x]
-            n += 1
-    return n
-
-
-@nb.njit(nogil=True, cache=True)
-def overlap_correlation(a: Array, b: Array, valid: Array, row: int, col: int, least: int) -> float:
-    """Return the correlation of `a` with `b` moved by whole pixels where both are valid; -1 where fewer than `least` are."""
-    rows, cols = a.shape
-    n, sum_a, sum_b = 0, 0.0, 0.0
-    for y in range(max(0, -row), min(rows, rows - row)):
-        for x in range(max(0, -col), min(cols, cols - col)):
-            if valid[y, x] and valid[y + row, x + col]:
-                n += 1
-                sum_a += a[y, x]
-                sum_b += b[y + row, x + col]
-    if n < least:
-        return -1.0
-    mean_a, mean_b = sum_a / n, sum_b / n
-    both, own_a, own_b = 0.0, 0.0, 0.0
-    for y in range(max(0, -row), min(rows, rows - row)):
-        for x in range(max(0, -col), min(cols, cols - col)):
-            if valid[y, x] and valid[y + row, x + col]:
-                p, q = a[y, x] - mean_a, b[y + row, x + col] - mean_b
-                both += p * q
-                own_a += p * p
-                own_b += q * q
-    scale = math.sqrt(own_a) * math.sqrt(own_b)
-    return both / scale if scale > 0 else -1.0

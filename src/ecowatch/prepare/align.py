@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import fft, ndimage
 
-from ._kernels import moved_spline, overlap_correlation, shift_cubic, slopes_of
+from ._align_kernels import (
+    leading_peaks,
+    moved_correlation,
+    moved_spline,
+    overlap_correlations,
+    slope_sums,
+    slopes_of,
+    standard_images,
+)
+from ._kernels import shift_cubic
 
 Array = np.ndarray[Any, Any]
 
@@ -109,20 +118,20 @@ def window_shift(before: Array, after: Array, valid: Array) -> WindowShift:
     Kuglin & Hines (1975), phase correlation; Lucas & Kanade (1981), eq. 4, iterated. Here the whole-pixel start is
     limited to a quarter of the window, and brightness and contrast are taken out by standardising both images.
     """
-    a, b = _standardised(before, valid), _standardised(after, valid)
+    a, b = _images(before, valid), _images(after, valid)
     if a is None or b is None:
         return WindowShift(0.0, 0.0, 0.0)
-    row, col = _whole_pixels(a, b, valid)
-    position = np.array([row, col], float)
-    reference, spline = _smooth(a), _spline(_smooth(b))
+    position = np.array(_whole_pixels(a.fine, b.fine, valid), float)
+    spline = _spline(b.smooth)
     for _ in range(_REFINEMENTS):
-        step = _gradient_step(reference, spline, valid, position)
+        step = _gradient_step(a.smooth, spline, valid, position)
         if step is None:
             return WindowShift(0.0, 0.0, 0.0)
         position += step
         if np.abs(step).max() < _SETTLED_PX:
             break
-    return WindowShift(float(position[0]), float(position[1]), _correlation(a, b, valid, position))
+    row, col = float(position[0]), float(position[1])
+    return WindowShift(row, col, moved_correlation(a.standard, b.standard, valid, (row, col), _LEAST_PX))
 
 
 def agreeing(displacement: Array, peak: Array, *, agree_px: float) -> Array:
@@ -150,74 +159,45 @@ def agreeing(displacement: Array, peak: Array, *, agree_px: float) -> Array:
     return result
 
 
-def _standardised(image: Array, valid: Array) -> Array | None:
-    if valid.sum() < _LEAST_PX:
+class _Images(NamedTuple):
+    """One date of a window with mean 0 and deviation 1, smoothed, and what of it stands out from the broad shades."""
+
+    standard: Array
+    smooth: Array
+    fine: Array
+
+
+def _images(image: Array, valid: Array) -> _Images | None:
+    """The images of one date; None where there is nothing to correlate. Clouds leave no edge of their own in the detail."""
+    inside = image[valid]
+    if inside.size < _LEAST_PX:
         return None
-    inside = image[valid].astype(np.float64)
     # Winsorised: a few glaring roofs must not decide.
     low, high = np.percentile(inside, (2, 98))
     if high <= low:
         return None
-    clipped = np.clip(image.astype(np.float64), low, high)
-    centre = float(np.mean(clipped[valid]))
-    spread = float(np.std(clipped[valid]))
-    return np.where(valid, (clipped - centre) / spread, 0.0)
+    images = _Images(*np.empty((3, *image.shape)))
+    standard_images(np.ascontiguousarray(image, np.float64), valid, low, high, _DETAIL_PX, *images)
+    return images
 
 
-def _whole_pixels(a: Array, b: Array, valid: Array) -> tuple[int, int]:
+def _whole_pixels(fine_a: Array, fine_b: Array, valid: Array) -> tuple[int, int]:
     """Whole-pixel displacement: the best-correlating of the leading peaks of two correlation surfaces."""
-    fine_a, fine_b = (_detail(image, valid) for image in (a, b))
-    rows, cols = a.shape
+    rows, cols = valid.shape
     taper = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(cols + 2)[1:-1])
     cross = np.conj(fft.rfft2(fine_a * taper)) * fft.rfft2(fine_b * taper)
     # The phase alone is sharp where ground is rich, the product is steady where it is poor or repeats itself.
     surfaces = (cross / np.maximum(np.abs(cross), 1e-9), cross)
-    candidates = {(0, 0)} | {p for s in surfaces for p in _peaks(fft.irfft2(s, s=a.shape))}
-    return max(sorted(candidates), key=lambda p: overlap_correlation(fine_a, fine_b, valid, *p, _LEAST_PX))
-
-
-def _detail(image: Array, valid: Array) -> Array:
-    """What a window holds beyond its broad shades, 0 where not valid: clouds leave no edge of their own."""
-    weight = np.maximum(ndimage.uniform_filter(valid.astype(float), _DETAIL_PX, mode="constant"), 1e-6)
-    broad = ndimage.uniform_filter(np.where(valid, image, 0.0), _DETAIL_PX, mode="constant") / weight
-    return np.where(valid, _smooth(image) - broad, 0.0)
+    candidates = sorted({(0, 0)} | {p for s in surfaces for p in _peaks(fft.irfft2(s, s=valid.shape))})
+    correlations = np.empty(len(candidates))
+    overlap_correlations(fine_a, fine_b, valid, np.array(candidates), _LEAST_PX, correlations)
+    return candidates[int(np.argmax(correlations))]
 
 
 def _peaks(correlation: Array) -> list[tuple[int, int]]:
-    rows, cols = correlation.shape
-    reach_row, reach_col = rows // 4, cols // 4
-    correlation[reach_row + 1 : rows - reach_row, :] = -np.inf
-    correlation[:, reach_col + 1 : cols - reach_col] = -np.inf
-    leading = correlation == ndimage.maximum_filter(correlation, 3, mode="wrap")
-    places = np.flatnonzero(leading & np.isfinite(correlation))
-    order = np.argsort(-correlation.ravel()[places], kind="stable")[:_CANDIDATES]
-    found = np.array(np.unravel_index(places[order], correlation.shape)).T
-    return [(int(r - rows if r > rows // 2 else r), int(c - cols if c > cols // 2 else c)) for r, c in found]
-
-
-def _sampled(image: Array, position: Array) -> Array:
-    """Bilinear sample of `image` at every pixel moved by `position`; NaN outside."""
-    rows, cols = image.shape
-    row, col = int(np.floor(position[0])), int(np.floor(position[1]))
-    fr, fc = position[0] - row, position[1] - col
-    out = np.full(image.shape, np.nan)
-    y0, y1 = max(0, -row), min(rows, rows - row - 1)
-    x0, x1 = max(0, -col), min(cols, cols - col - 1)
-    if y0 >= y1 or x0 >= x1:
-        return out
-    part = image[y0 + row : y1 + row + 1, x0 + col : x1 + col + 1]
-    upper = part[:-1, :-1] * (1 - fc) + part[:-1, 1:] * fc
-    lower = part[1:, :-1] * (1 - fc) + part[1:, 1:] * fc
-    out[y0:y1, x0:x1] = upper * (1 - fr) + lower * fr
-    return out
-
-
-def _smooth(image: Array) -> Array:
-    out = image.copy()
-    out[1:-1] = (image[:-2] + 2 * image[1:-1] + image[2:]) / 4
-    smooth = out.copy()
-    smooth[:, 1:-1] = (out[:, :-2] + 2 * out[:, 1:-1] + out[:, 2:]) / 4
-    return smooth
+    found = np.empty((_CANDIDATES, 2), np.int64)
+    count = leading_peaks(correlation, *(side // 4 for side in correlation.shape), found)
+    return [(int(row), int(col)) for row, col in found[:count]]
 
 
 def _spline(image: Array) -> Array:
@@ -252,23 +232,21 @@ def _gradient_step(reference: Array, spline: Array, valid: Array, position: Arra
     count = slopes_of(reference, moved, valid, (float(position[0]), float(position[1])), _EDGE_PX, found)
     if count < _LEAST_PX:
         return None
-    grad_row, grad_col, difference = found[:, :count]
     # Changed ground is the outlier of this fit; it is given no say.
-    apart = np.abs(difference - np.median(difference))
-    keep = apart <= 3 * 1.4826 * np.median(apart) + 1e-9
-    gr, gc, d = grad_row[keep], grad_col[keep], difference[keep]
-    normal = np.array([[np.sum(gr * gr), np.sum(gr * gc)], [np.sum(gr * gc), np.sum(gc * gc)]])
+    middle = _median(found[2, :count])
+    limit = 3 * 1.4826 * _median(np.abs(found[2, :count] - middle)) + 1e-9
+    sums = np.empty(5)
+    slope_sums(found[:, :count], middle, limit, sums)
+    normal = np.array([[sums[0], sums[1]], [sums[1], sums[2]]])
     if np.linalg.det(normal) < 1e-9 * max(float(np.trace(normal)) ** 2, 1e-12):
         return None
-    step: Array = -np.linalg.solve(normal, [np.sum(gr * d), np.sum(gc * d)])
+    step: Array = -np.linalg.solve(normal, sums[3:])
     return np.clip(step, -1.0, 1.0)
 
 
-def _correlation(a: Array, b: Array, valid: Array, position: Array) -> float:
-    moved = _sampled(b, position)
-    usable = valid & np.isfinite(moved) & (_sampled(valid.astype(float), position) > 0.999)
-    if usable.sum() < _LEAST_PX:
-        return 0.0
-    x, y = a[usable], moved[usable]
-    denominator = float(np.std(x) * np.std(y))
-    return float(np.mean((x - x.mean()) * (y - y.mean())) / denominator) if denominator > 0 else 0.0
+def _median(values: Array) -> float:
+    """As `numpy.median` of numbers without NaN; that sorts further, to look for NaN."""
+    middle = len(values) // 2
+    halves = np.partition(values, middle)
+    upper = float(halves[middle])
+    return upper if len(values) % 2 else (float(halves[:middle].max()) + upper) / 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from ..compiled_kernels import kernel
 
 Array = np.ndarray[Any, Any]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def spread_bands(tile: Array, first_row: int, first_col: int, differenced: bool, bands: Array, out: Array) -> None:
     """Fill `out` (band, row, col) from a tile (row, col, band) of the same integers, undoing differences along rows.
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import shapely
 
 from ..codes import PseudoChange, Stage, State
 from ..detect import Earlier, TimeFacts, TimeNumbers, time_of_patch
@@ -30,7 +31,8 @@ Array = np.ndarray[Any, Any]
 
 _REASONS = {str(reason): reason for reason in PseudoChange}
 _STAGES = {str(stage): stage for stage in Stage}
-_BORDER_PX = 12
+BORDER_PX = 12
+"""Surroundings that a look sees on each side of its candidate."""
 _RING_PX = 3
 _LARGEST_PX = 1024
 CHUNK = 4
@@ -113,7 +115,8 @@ def look_through(reader: GridReader, comparison: Comparison, fit: Fit, patches: 
     if is_radar(comparison):
         looks = [_looked_by_radar(reader, comparison, fit, patch) for patch in patches]
     else:
-        looks = [_looked(reader, comparison, fit, patch, form) for patch, form in zip(patches, forms, strict=True)]
+        told = zip(patches, forms, _surely_within(comparison, patches), strict=True)
+        looks = [_looked(reader, comparison, fit, patch, form, within) for patch, form, within in told]
     return [replace(look, form=form) for look, form in zip(looks, forms, strict=True)]
 
 
@@ -152,7 +155,19 @@ def _looked_by_radar(reader: GridReader, comparison: Comparison, fit: Fit, patch
     return Looked(verdict.reason, verdict.stage, verdict.facts, Context())
 
 
-def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch, form: Form) -> Looked:
+def _surely_within(comparison: Comparison, patches: Sequence[PixelPatch]) -> list[bool]:
+    """Tell whose windows lie in the area as a whole, all at once: there is no boundary to burn into these."""
+    row0, col0, row1, col1 = np.array([look_window(patch) for patch in patches]).reshape(-1, 4).T
+    t, area = comparison.grid.transform, comparison.area.geometry
+    shapely.prepare(area)
+    frames = shapely.box(t.c + t.a * col0, t.f + t.e * row1, t.c + t.a * col1, t.f + t.e * row0)
+    within: list[bool] = shapely.contains(area, frames).tolist()
+    return within
+
+
+def _looked(
+    reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPatch, form: Form, within: bool
+) -> Looked:
     window = look_window(patch)
     inside = _inside(patch, window)
     pair = read_pair(reader, comparison, window, shift=fit.applied, inside=None, features=False)
@@ -161,7 +176,7 @@ def _looked(reader: GridReader, comparison: Comparison, fit: Fit, patch: PixelPa
         return NOT_LOOKED
     state = np.where((pair.state == State.USABLE) & ~block.valid, np.uint8(State.NO_DATA), pair.state)
     # Beyond the boundary nothing is ever flagged: ground that changed there must not pass for ground that stayed.
-    own = burn(comparison.area.geometry, comparison.grid.cropped(window))
+    own = np.ones(window.shape, bool) if within else burn(comparison.area.geometry, comparison.grid.cropped(window))
     state[~own] = State.OUTSIDE
     looks = Look(block.before, state), Look(block.after, state)
     earlier = [_witness(reader, comparison, w.day, w.applied, window) for w in fit.earlier]
@@ -204,15 +219,18 @@ def look_window(patch: PixelPatch) -> Window:
         pixels = np.bincount(which.reshape(-1), weights=runs[:, 2] - runs[:, 1])
         row, col = (int(v) * BLOCK_PX for v in blocks[int(np.argmax(pixels))])
         window = Window(row, col, row + BLOCK_PX, col + BLOCK_PX)
-    return window.padded(_BORDER_PX)
+    return window.padded(BORDER_PX)
 
 
 def _inside(patch: PixelPatch, window: Window) -> Array:
-    whole = patch.window
+    whole = patch.window.padded(BORDER_PX)
+    image = patch.image(BORDER_PX).view(bool)
+    if window == whole:
+        return image
     inside = np.zeros(window.shape, bool)
     common = whole.intersection(window)
     assert common is not None
-    inside[common.within(window)] = patch.image().astype(bool)[common.within(whole)]
+    inside[common.within(window)] = image[common.within(whole)]
     return inside
 
 
