@@ -33,11 +33,11 @@ def scene_grid() -> Grid:
     return Grid.from_parts("EPSG:32650", (10, 0, 300_000, 0, -10, 4_000_000), (10_980, 10_980))
 
 
-def test_tiles_cover_the_grid_once() -> None:
+def test_blocks_cover_the_grid_once() -> None:
     grid = Grid.from_parts("EPSG:32650", (10, 0, 0, 0, -10, 0), (700, 1300))
     seen = np.zeros(grid.shape, int)
-    for tile in grid.tiles(512):
-        seen[tile.row0 : tile.row1, tile.col0 : tile.col1] += 1
+    for block in grid.blocks():
+        seen[block.row0 : block.row1, block.col0 : block.col1] += 1
     assert (seen == 1).all()
 
 

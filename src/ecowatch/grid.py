@@ -159,13 +159,6 @@ class Grid:
         """Return the grid grown by `px` pixels on each side."""
         return self.cropped(self.window.padded(px))
 
-    def tiles(self, size_px: int, width_px: int | None = None) -> Iterator[Window]:
-        """Yield the tiles of at most `size_px` a side (or that height and `width_px`), row by row, without halo."""
-        (rows, cols), width_px = self.shape, width_px or size_px
-        for row in range(0, rows, size_px):
-            for col in range(0, cols, width_px):
-                yield Window(row, col, min(row + size_px, rows), min(col + width_px, cols))
-
     def blocks(self, over: Window | None = None) -> Iterator[Window]:
         """Yield the lattice blocks, row by row; of those only the ones that `over` touches, without a look at the others."""
         (rows, cols), common = self.shape, self.window.intersection(over or self.window)

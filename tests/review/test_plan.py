@@ -87,7 +87,7 @@ class Told(NamedTuple):
 
 
 def oracle(review: Review) -> Iterator[Told]:
-    """Every tile of 512 pixels of a lattice over all scenes, block by block, in plain geometry."""
+    """Every tile of 512 pixels of a lattice over all scenes, one by one, in plain geometry; inner edges lie 16 px early."""
     areas = geopandas.read_file(review.areas[0].path).sort_values("id")
     places = [shapely.box(LEFT + p * EAST, TOP - SIDE * 10, LEFT + p * EAST + SIDE * 10, TOP) for p in range(3)]
     for area_id, outline in zip(areas["id"], areas.geometry, strict=True):
@@ -101,10 +101,12 @@ def oracle(review: Review) -> Iterator[Told]:
         col1, row1 = int(-((origin - right) // 5120)), int(-((bottom - TOP) // 5120))
         for row in range(row0, row1):
             for col in range(col0, col1):
-                x, y = origin + col * 5120, TOP - row * 5120
-                if shapely.box(x, y - 5120, x + 5120, y).intersects(outline):
-                    corner = ((row - row0) * 512, (col - col0) * 512)
-                    yield Told(area_id, (*corner, corner[0] + 512, corner[1] + 512), 1)
+                upper, lower = row * 512 - 16 * (row > row0), (row + 1) * 512 - 16 * (row + 1 < row1)
+                first, last = col * 512 - 16 * (col > col0), (col + 1) * 512 - 16 * (col + 1 < col1)
+                x, y = origin + np.array([first, last]) * 10, TOP - np.array([lower, upper]) * 10
+                if shapely.box(x[0], y[0], x[1], y[1]).intersects(outline):
+                    tile = (upper - row0 * 512, first - col0 * 512, lower - row0 * 512, last - col0 * 512)
+                    yield Told(area_id, tile, 1)
 
 
 def test_a_plan_of_some_hundred_areas_equals_a_slow_oracle(folder: Path, tmp_path: Path) -> None:
@@ -269,7 +271,6 @@ def test_blocks_over_a_window_are_those_that_meet_it(corners: tuple[int, int, in
         max(corners[1], corners[3]) + 1,
     )
     assert list(grid.blocks(over)) == [b for b in grid.blocks() if b.intersection(over)]
-    assert list(grid.blocks()) == list(grid.tiles(512))
 
 
 def test_the_run_is_named_after_what_it_depends_on(folder: Path, tmp_path: Path) -> None:

@@ -61,12 +61,24 @@ def test_a_task_that_kills_its_worker_is_quarantined_alone(count: int, tmp_path:
 
 def test_small_jobs_go_together_and_each_is_told_for_itself(tmp_path: Path) -> None:
     jobs = [Job(n, task, (n, tmp_path), 0.01 if n < 40 else 1.0) for n in range(1, 60) if n != POISON]
-    assert [len(bundle) for bundle in _together(iter(jobs), 16)] == [16, 16, 7, *[1] * 19]
-    assert [len(bundle) for bundle in _together(iter(jobs), 1)] == [1] * len(jobs)
+    assert [len(bundle) for bundle in _together(iter(jobs), 128, 2)] == [16, 16, 7, *[1] * 19]
+    assert [len(bundle) for bundle in _together(iter(jobs), 8, 2)] == [1] * len(jobs)
     with started(Cluster(workers=2, scheduler="threads")) as engine:
         told = dict(engine.each(jobs[:38], count=128))
     assert {n: error for n, error in told.items() if error} == {3: "SCENE_TORN a.tif: cut off; fetch it again"}
     assert len(told) == 38
+
+
+@pytest.mark.parametrize(
+    ("slots", "sizes"), [(1, [6, 6]), (2, [6, 6]), (3, [4, 2, 4, 2]), (12, [1] * 12), (50, [1] * 12)]
+)
+def test_a_chain_goes_together_as_long_as_every_worker_gets_some(slots: int, sizes: list[int], tmp_path: Path) -> None:
+    jobs = [Job(n, task, (n, tmp_path), chain=("area", n // 6)) for n in range(12)]
+    bundles = list(_together(iter(jobs), len(jobs), slots))
+    assert [len(bundle) for bundle in bundles] == sizes
+    assert [job.name for bundle in bundles for job in bundle] == list(range(12))
+    loose = [job._replace(chain=None) for job in jobs]
+    assert [len(bundle) for bundle in _together(iter(loose), len(loose), slots)] == [1] * 12
 
 
 def test_a_worker_killed_from_outside_costs_no_task(tmp_path: Path) -> None:
@@ -144,3 +156,18 @@ def test_a_scheduler_that_dies_is_a_coded_error(scheduler: Dask, tmp_path: Path)
             done.append(name)
             serving.kill()
     assert caught.value.exit_code == 69 and done and (tmp_path / f"{done[0]}.done").exists()
+
+
+def test_a_scheduler_that_died_between_two_stages_is_the_same_error_at_once(scheduler: Dask, tmp_path: Path) -> None:
+    """The coordinator works alone for minutes: nothing was under way that could be cancelled."""
+    address, serving, _ = scheduler
+    with started(Cluster(scheduler=address)) as engine:
+        assert list(engine.each([Job(0, slow_task, (0, tmp_path))])) == [(0, None)]
+        serving.kill()
+        while engine.client.status == "running":
+            time.sleep(0.01)
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match=r"SCHEDULER_LOST tcp://.*went away"):
+                list(engine.each([Job(1, slow_task, (1, tmp_path))]))
+            # Given up for good by Dask itself.
+            engine.client.close()

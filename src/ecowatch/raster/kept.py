@@ -1,4 +1,4 @@
-"""What a thread keeps from task to task: open files, and the blocks it decoded last.
+"""What a thread keeps from task to task: open files, the blocks it decoded last, and parts of some it gave up.
 
 Small areas lie close together: without this each of them would open the same files and decode the same blocks again. GDAL's
 handles must not cross threads or a fork, so that each thread of each process has its own.
@@ -10,21 +10,25 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..grid import Window
 from .layer import Pixels
 
 _MOST_FILES = 48
+_MOST_SOON_BYTES = 4 * 2**20
+_MOST_LATE_BYTES = 16 * 2**20
 
 
 class Kept:
-    """Open files and decoded blocks, the least recently used given up first."""
+    """Open files, decoded blocks and held parts of blocks; of each the least recently used is given up first."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._files: OrderedDict[Hashable, Any] = OrderedDict()
         self._blocks: OrderedDict[Hashable, Pixels] = OrderedDict()
         self._bytes = 0
+        self._soon, self._late = _Parts(_MOST_SOON_BYTES), _Parts(_MOST_LATE_BYTES)
 
     def file(self, key: Hashable, opened: Callable[[], Any]) -> Any:
         """Return the open file of a key, opened by `opened` where it is not there; anything with ``close``, or None.
@@ -45,26 +49,84 @@ class Kept:
         self._files.move_to_end(key)
         return self._files[key]
 
-    def block(self, key: Hashable, decoded: Callable[[], Pixels], *, most_bytes: int) -> Pixels:
-        """Return the decoded block of a key, decoded by `decoded` where it is not there; nobody may write into it.
+    def part(self, key: Hashable, part: Window, decoded: Callable[[], Pixels], *, most_bytes: int) -> Pixels:
+        """Return a part of the block of a key; nobody may write into it.
 
         Parameters
         ----------
         key
-            Everything its numbers depend on.
+            Everything the numbers of the block depend on.
+        part
+            Rows and columns, counted from the first pixel of the block.
         decoded
-            Decodes it.
+            Decodes the block, where neither it nor a held part that is large enough is there.
         most_bytes
             Blocks of more than so many bytes in all are given up, but for the last.
         """
-        if key in self._blocks:
+        pixels = self._blocks.get(key)
+        if pixels is not None:
             self._blocks.move_to_end(key)
-            return self._blocks[key]
+            return _cut(pixels, part)
+        for parts in (self._soon, self._late):
+            if (found := parts.find(key, part)) is not None:
+                return found
         pixels = self._blocks[key] = decoded()
         self._bytes += pixels.values.nbytes
         while self._bytes > most_bytes and len(self._blocks) > 1:
             self._bytes -= self._blocks.popitem(last=False)[1].values.nbytes
-        return pixels
+        return _cut(pixels, part)
+
+    def hold(self, key: Hashable, part: Window, *, soon: bool) -> None:
+        """Keep a part of a decoded block beyond the block itself; of one that is not decoded, nothing.
+
+        Parameters
+        ----------
+        key, part
+            As for `part`.
+        soon
+            It will be asked for soon, or only when much else was read.
+        """
+        pixels = self._blocks.get(key)
+        if pixels is not None:
+            (self._soon if soon else self._late).add(key, part, pixels)
+
+
+class _Held(NamedTuple):
+    """A part of a block, counted from the first pixel of the block, and its pixels."""
+
+    part: Window
+    pixels: Pixels
+
+
+class _Parts:
+    """Parts of blocks, up to so many bytes; the blocks that were least recently asked for are given up first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._held: OrderedDict[Hashable, list[_Held]] = OrderedDict()
+
+    def find(self, key: Hashable, part: Window) -> Pixels | None:
+        for held in self._held.get(key, ()):
+            if held.part.intersection(part) == part:
+                self._held.move_to_end(key)
+                return _cut(held.pixels, part.moved(-held.part.row0, -held.part.col0))
+        return None
+
+    def add(self, key: Hashable, part: Window, block: Pixels) -> None:
+        if self.find(key, part) is not None:
+            return
+        cut = _cut(block, part)
+        own = Pixels(cut.values.copy(), None if cut.covered is None else cut.covered.copy())
+        self._held.setdefault(key, []).append(_Held(part, own))
+        self._held.move_to_end(key)
+        self._bytes += own.values.nbytes
+        while self._bytes > self._most_bytes:
+            self._bytes -= sum(held.pixels.values.nbytes for held in self._held.popitem(last=False)[1])
+
+
+def _cut(pixels: Pixels, part: Window) -> Pixels:
+    place = slice(part.row0, part.row1), slice(part.col0, part.col1)
+    return Pixels(pixels.values[:, *place], None if pixels.covered is None else pixels.covered[place])
 
 
 _OWN = threading.local()

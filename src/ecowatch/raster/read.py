@@ -64,6 +64,7 @@ class GridReader:
         self._kept = own()
         self._places: dict[tuple[Path, int], Placement | None] = {}
         self._groups: dict[tuple[int, ...], _Group] = {}
+        self._keys: dict[Window, set[tuple[Any, ...]]] = {}
 
     def __enter__(self) -> Self:
         self._env.__enter__()
@@ -116,6 +117,22 @@ class GridReader:
             return self._bent(group, window, shift, categorical)
         return self._moved(group, window, shift.mean_px, categorical)
 
+    def hold(self, window: Window, *, soon: bool = False) -> None:
+        """Keep what is decoded of a window, of all layers read so far, when its blocks are given up.
+
+        Parameters
+        ----------
+        window
+            What is likely to be read once more.
+        soon
+            When the next row of blocks is read; else later.
+        """
+        for block in _blocks_of(window):
+            common = window.intersection(block)
+            assert common is not None
+            for key in self._keys.get(block, ()):
+                self._kept.hold(key, common.moved(-block.row0, -block.col0), soon=soon)
+
     def _moved(
         self, layers: tuple[Layer, ...], window: Window, shift_px: tuple[float, float], categorical: bool
     ) -> Pixels:
@@ -142,23 +159,28 @@ class GridReader:
     ) -> Pixels:
         blocks = list(_blocks_of(window))
         if len(blocks) == 1 and blocks[0] == window:
-            return self._block(layers, blocks[0], shift, categorical)
+            return self._part(layers, blocks[0], window, shift, categorical)
         values = np.empty((len(layers), *window.shape), layers[0].dtype)
         covered: Array | None = None
         for block in blocks:
-            pixels = self._block(layers, block, shift, categorical)
             common = window.intersection(block)
             assert common is not None
-            target, source = common.within(window), common.within(block)
-            values[:, *target] = pixels.values[:, *source]
+            pixels = self._part(layers, block, common, shift, categorical)
+            target = common.within(window)
+            values[:, *target] = pixels.values
             if pixels.covered is not None:
                 covered = np.ones(window.shape, bool) if covered is None else covered
-                covered[target] = pixels.covered[source]
+                covered[target] = pixels.covered
         return Pixels(values, covered)
 
-    def _block(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None, categorical: bool) -> Pixels:
-        return self._kept.block(
-            self._key(layers, block, shift),
+    def _part(
+        self, layers: tuple[Layer, ...], block: Window, part: Window, shift: ShiftField | None, categorical: bool
+    ) -> Pixels:
+        key = self._key(layers, block, shift)
+        self._keys.setdefault(block, set()).add(key)
+        return self._kept.part(
+            key,
+            part.moved(-block.row0, -block.col0),
             lambda: self._decode(layers, block, shift, categorical),
             most_bytes=self._reading.cache_bytes,
         )

@@ -24,7 +24,7 @@ from ..patches import (
 )
 from ..raster import burn
 from ..settings import MinimumArea, Pipeline
-from .fit import Fit, area_blocks
+from .fit import Fit
 from .form import Form, forms_of
 from .found import Found
 from .look import Looked
@@ -32,6 +32,7 @@ from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated
 from .result import AreaResult, Coverage, Surroundings
 from .unseen import observed_around, polygons_of, unseen_row, unseen_rows
+from .windows import area_windows
 
 Array = np.ndarray[Any, Any]
 
@@ -90,8 +91,7 @@ def not_compared(area: Area, pipeline: Pipeline | None, note: str, surroundings:
 
 def _inside_px(comparison: Comparison, tile: Window) -> int:
     grid, geometry = comparison.grid, comparison.area.geometry
-    parts = [block.intersection(tile) for block in area_blocks(comparison, tile)]
-    return sum(int(burn(geometry, grid.cropped(part)).sum()) for part in parts if part is not None)
+    return sum(int(burn(geometry, grid.cropped(window)).sum()) for window in area_windows(comparison, tile))
 
 
 class _Candidate(NamedTuple):

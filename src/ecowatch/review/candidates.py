@@ -72,6 +72,21 @@ def whole_and_open(found: BlockResult, tile: Window, grid: Window, done_row: int
     return BlockResult(runs[~still], sums[~still], none), BlockResult(runs[still], sums[still], none)
 
 
+def groups_with(found: BlockResult, some: Array) -> BlockResult:
+    """Return the groups of runs that hold one of `some` (bool, one per run); the runs are sorted and stay so."""
+    group = connected(found.runs)
+    own = np.isin(group, group[some])
+    return BlockResult(found.runs[own], found.sums[own], found.unseen[:0])
+
+
+def group_windows(runs: Array) -> list[Window]:
+    """Return the smallest window of each group of sorted runs."""
+    group = connected(runs)
+    order = np.argsort(group, kind="stable")
+    parts = np.split(runs[order], np.flatnonzero(np.diff(group[order])) + 1) if len(runs) else []
+    return [Window(int(p[0, 0]), int(p[:, 1].min()), int(p[-1, 0]) + 1, int(p[:, 2].max())) for p in parts]
+
+
 def _at_edge(runs: Array, tile: Window, grid: Window) -> Array:
     result: Array = (
         ((runs[:, 0] == tile.row0) & (tile.row0 > grid.row0))

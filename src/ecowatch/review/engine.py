@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +46,17 @@ _COUNT_EVERY_S = 1.0
 
 
 class Job(NamedTuple):
-    """One thing to do: the name it is told by, the function, what it is called with, and the seconds it is expected to take."""
+    """One thing to do.
+
+    The name it is told by, the function, what it is called with, the seconds it is expected to take, and its chain: jobs of
+    one chain that follow one another find what the one before left decoded.
+    """
 
     name: Any
     function: Callable[..., None]
     arguments: tuple[Any, ...]
     seconds: float = math.inf
+    chain: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,14 @@ class Engine:
         """Jobs that can be done at the same time, also by workers that are still to come."""
         if self.cluster.scheduler == "threads" or self.cluster.elastic:
             return self.cluster.workers
+        self._check_connected()
         return max(len(_workers(self.client)), 1)
 
     def each(self, jobs: Iterable[Job], *, count: int = 1) -> Iterator[tuple[Any, str | None]]:
         """Run jobs with a bounded number under way; yield each job's name and error as it ends.
 
-        Of many (`count`), small ones are sent together: a round trip takes longer than some areas.
+        Of many (`count`), small ones are sent together: a round trip takes longer than some areas. So are those of a chain,
+        as long as every worker gets some.
 
         A job whose workers died is only a suspect: Dask blames whatever lay on a worker that died. Suspects are run once
         more at the end, one at a time with nothing beside them; what ends its worker then is to blame itself.
@@ -96,7 +103,7 @@ class Engine:
             the other jobs would meet with the same.
         """
         suspects: list[Job] = []
-        for job, error, died in self._ended(_together(jobs, min(count // (4 * self.slots), _MOST_TOGETHER))):
+        for job, error, died in self._ended(_together(jobs, count, self.slots)):
             if died:
                 suspects.append(job)
             else:
@@ -116,7 +123,10 @@ class Engine:
             if bundle is None:
                 return False
             calls = [(job.function, job.arguments) for job in bundle]
+            self._check_connected()
             future = self.client.submit(_carried_out, calls, pure=False, retries=0)
+            # Cancelled at once is what was there when the connection broke, not what was submitted just after.
+            self._check_connected()
             under_way[future] = bundle
             future.add_done_callback(ended.put)
             return True
@@ -137,17 +147,21 @@ class Engine:
         while True:
             with suppress(queue.Empty):
                 return ended.get(timeout=_COUNT_EVERY_S)
+            self._check_connected()
             absent_since = None if _workers(self.client) else absent_since or time.monotonic()
             if absent_since and time.monotonic() - absent_since > self.cluster.worker_wait_s:
                 raise _no_worker(self.cluster)
+
+    def _check_connected(self) -> None:
+        """End the run where the scheduler is gone: Dask would try for half a minute to meet it again, and then fail anyhow."""
+        if self.client.status != "running":
+            raise _scheduler_lost(self.cluster)
 
     def _outcome(self, future: Future, count: int) -> tuple[Sequence[str | None], bool]:
         """Return the errors of a bundle of so many jobs, and whether its workers died."""
         # Nothing is fetched: a result that lay on a worker that died meanwhile would be waited for, perhaps for ever.
         if future.status == "cancelled":
-            finding = "the scheduler went away while tasks were under way"
-            remedy = "start it, then resume; finished work is kept"
-            raise UnavailableError("SCHEDULER_LOST", self.cluster.scheduler, finding, remedy)
+            raise _scheduler_lost(self.cluster)
         if future.status != "error":
             return [None] * count, False
         error = future.exception()
@@ -160,14 +174,17 @@ class Engine:
         return error.args if isinstance(error, _TaskErrors) else [_as_text(error)] * count, False
 
 
-def _together(jobs: Iterable[Job], most: int) -> Iterator[list[Job]]:
-    """Put neighbouring jobs together until they take some time, at most so many."""
+def _together(jobs: Iterable[Job], count: int, slots: int) -> Iterator[list[Job]]:
+    """Put neighbouring jobs of a chain together, and small ones until they take some time."""
+    most_small, most_chained = (min(count // share, _MOST_TOGETHER) for share in (4 * slots, slots))
     bundle: list[Job] = []
     for job in jobs:
-        bundle.append(job)
-        if len(bundle) >= most or sum(each.seconds for each in bundle) >= _ENOUGH_S:
+        chained = bundle and job.chain is not None and job.chain == bundle[-1].chain
+        small = len(bundle) < most_small and sum(each.seconds for each in bundle) < _ENOUGH_S
+        if bundle and not (len(bundle) < most_chained if chained else small):
             yield bundle
             bundle = []
+        bundle.append(job)
     if bundle:
         yield bundle
 
@@ -206,6 +223,11 @@ def _workers(client: Client) -> Collection[str]:
     with suppress(OSError, AttributeError):
         addresses = client.nthreads()
     return addresses
+
+
+def _scheduler_lost(cluster: Cluster) -> UnavailableError:
+    finding, remedy = "the scheduler went away", "start it, then resume; finished work is kept"
+    return UnavailableError("SCHEDULER_LOST", cluster.scheduler, finding, remedy)
 
 
 def _no_worker(cluster: Cluster) -> UnavailableError:

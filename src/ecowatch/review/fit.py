@@ -40,6 +40,7 @@ from .witness import Witness, fit_witnesses
 
 Array = np.ndarray[Any, Any]
 _DARK_QUANTILE = 0.005
+_CACHE_BYTES = 24 * 2**20
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,9 @@ def fit_comparison(
         parts = tuple(fit_comparison(part, reading) for part in comparison.parts)
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
-    with GridReader(comparison.grid, reading) as reader:
+    # It reads block by block, once or twice; its sums need the memory more than its blocks do.
+    few = reading._replace(cache_bytes=min(reading.cache_bytes, _CACHE_BYTES))
+    with GridReader(comparison.grid, few) as reader:
         measured = measure_shift(reader, comparison, blocks, None)
         applied = shift_to_apply(comparison, measured)
         residual = measured if applied is None else measure_shift(reader, comparison, blocks, applied)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from ..digests import MEMORY_NAME, remembered
 from ..settings import Cluster, Rates, Review
 from .cost import block_work, fit_seconds, tile_seconds
-from .fit import area_blocks
 from .inputs import Subject, Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
 from .tile import Task, tile_width_px
+from .windows import area_tiles, area_windows
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def tasks_of(
     kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     places = {name.split(".")[0] for name in kept if name.endswith(".npz")}
     width_px = tile_width_px(comparison, tile_px=cluster.tile_px, cache_bytes=cluster.cache_bytes)
-    cut = comparison.grid.tiles(cluster.tile_px, width_px)
-    tiles = [(tile, len(area_blocks(comparison, tile))) for tile in cut]
+    cut = area_tiles(comparison, cluster.tile_px, width_px)
+    tiles = [(tile, len(area_windows(comparison, tile))) for tile in cut]
     work = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
     fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), work, rates)
     fit_s = 0.0 if fit_name(comparison) in kept else fit_s

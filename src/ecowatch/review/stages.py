@@ -105,7 +105,10 @@ def tiles_all(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as reason:
             raise storage_error(folder, reason) from reason
-    jobs = (Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading), t.seconds) for t in todo)
+    jobs = (
+        Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading), t.seconds, _row_of(t.task))
+        for t in todo
+    )
     failures: list[TaskResult] = []
     for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
         area_id = item.task.comparison.area.area_id
@@ -115,6 +118,11 @@ def tiles_all(
         if error is not None:
             failures.append(TaskResult(area_id, what, status, error))
     return sorted(failures, key=lambda f: (f.area_id, f.what))
+
+
+def _row_of(task: Task) -> tuple[str, int]:
+    """Tiles of one row follow one another: what one leaves decoded at its right edge serves the next."""
+    return task.comparison.key, task.tile.row0
 
 
 Measure = Callable[[Engine, Plan, Sequence[PlannedTask], Progress, Accounts], tuple[dict[str, Fit], list[TaskResult]]]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -17,22 +16,19 @@ import numpy as np
 from ..atomic import replacing
 from ..codes import State
 from ..detect import BlockResult, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
-from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
-from ..patches import PixelPatch
 from ..prepare import edges_off
 from ..raster import GridReader, Reading, burn
-from .candidates import joined_blocks, patch_key, pixel_patches, whole_and_open
+from .candidates import joined_blocks
 from .deviations import deviations
-from .fit import Fit, area_blocks
-from .look import Looked, look_order, look_through, look_window, looks_of, looks_text
+from .early_looks import EarlyLooks
+from .fit import Fit
+from .look import Looked, looks_of, looks_text
 from .pair import Comparison
 from .pixels import feature_radiometry, read_pair, read_values
+from .windows import area_windows, early_px
 
 Array = np.ndarray[Any, Any]
-
-# Candidates looked at together: a block that cannot be read costs the looks of no more than these.
-_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def _looks_from(raw: bytes) -> dict[str, Looked]:
 
 
 def tile_width_px(comparison: Comparison, *, tile_px: int, cache_bytes: int) -> int:
-    """Return how wide tiles are, so that two rows of their blocks stay decoded: the second look needs both.
+    """Return how wide tiles are, so that two rows of their blocks stay decoded: candidates lie across both.
 
     Parameters
     ----------
@@ -142,8 +138,9 @@ def tile_width_px(comparison: Comparison, *, tile_px: int, cache_bytes: int) -> 
     layers = [scene.band(role).layer for scene in scenes for role in comparison.roles]
     layers += [scene.quality.layer for scene in scenes if scene.quality is not None]
     block_bytes = BLOCK_PX**2 * sum(np.dtype(layer.dtype).itemsize for layer in layers)
-    # Two blocks more than two rows: the margins of a block reach into its neighbours in the tiles beside.
-    return max(1, min(tile_px // BLOCK_PX, (cache_bytes // block_bytes - 2) // 2)) * BLOCK_PX
+    # Windows that are not moved reach into the blocks beside the tile, on both sides.
+    beside = 1 if early_px(comparison) else 2
+    return max(1, min(tile_px // BLOCK_PX, (cache_bytes // block_bytes - beside) // 2)) * BLOCK_PX
 
 
 def warm_up() -> None:
@@ -192,12 +189,12 @@ def process(
     state = np.zeros(task.tile.shape, np.uint8) if task.rasters else None
     results, inside_px, observed_px = [], 0, 0
     with GridReader(comparison.grid, reading) as reader:
-        second = _SecondLook(reader, comparison, fit, task.tile)
-        for _, row_of_blocks in groupby(area_blocks(comparison, task.tile), key=lambda block: block.row0):
+        looks = EarlyLooks(reader, comparison, fit, task.tile)
+        for (row0, row1), row_of_windows in groupby(
+            area_windows(comparison, task.tile), key=lambda w: (w.row0, w.row1)
+        ):
             row_results = []
-            for block in row_of_blocks:
-                window = block.intersection(task.tile)
-                assert window is not None
+            for window in row_of_windows:
                 inside = burn(comparison.area.geometry, comparison.grid.cropped(window))
                 if not inside.any():
                     continue
@@ -209,49 +206,10 @@ def process(
                     score[window.within(task.tile)] = block_score
                     state[window.within(task.tile)] = block_state
             results += row_results
-            second.take(row_results, min(block.row1, task.tile.row1))
-        second.finish()
+            looks.take(row_results, row0, row1)
+        looks.finish()
     bands = len(feature_radiometry(comparison, comparison.before)[0])
-    return TileResult(joined_blocks(results, bands), inside_px, observed_px, second.looks, score, state)
-
-
-class _SecondLook:
-    """Looks at the candidates of a tile as soon as they and their surroundings are known, while their blocks are decoded.
-
-    What it says of a candidate depends on its pixels and the fit alone; candidates that reach beyond the tile are left to
-    whoever joins the tiles.
-    """
-
-    def __init__(self, reader: GridReader, comparison: Comparison, fit: Fit, tile: Window) -> None:
-        self.looks: dict[str, Looked] = {}
-        self._reader, self._comparison, self._fit, self._tile = reader, comparison, fit, tile
-        self._bands = len(feature_radiometry(comparison, comparison.before)[0])
-        self._open: list[BlockResult] = []
-        self._waiting: list[PixelPatch] = []
-
-    def take(self, row_results: Sequence[BlockResult], done_row: int) -> None:
-        """Take a row of blocks that reaches down to `done_row`."""
-        if self._comparison.parts:
-            return
-        found = joined_blocks([*self._open, *row_results], self._bands)
-        whole, still = whole_and_open(found, self._tile, self._comparison.grid.window, done_row)
-        self._open = [still]
-        self._waiting += pixel_patches(self._comparison, [whole])
-        ready = [patch for patch in self._waiting if look_window(patch).row1 <= done_row]
-        self._waiting = [patch for patch in self._waiting if look_window(patch).row1 > done_row]
-        self._look(ready)
-
-    def finish(self) -> None:
-        """Look at what waited for rows beyond the tile."""
-        self._look(self._waiting)
-
-    def _look(self, patches: Sequence[PixelPatch]) -> None:
-        ordered = [patches[number] for number in look_order(patches)]
-        for near in (ordered[i : i + _TOGETHER] for i in range(0, len(ordered), _TOGETHER)):
-            # A block that cannot be read is told by the tile that holds it, or by the look that follows the tiles.
-            with suppress(SceneError):
-                looks = look_through(self._reader, self._comparison, self._fit, near)
-                self.looks |= {patch_key(patch): look for patch, look in zip(near, looks, strict=True)}
+    return TileResult(joined_blocks(results, bands), inside_px, observed_px, looks.found, score, state)
 
 
 def _process_block(

@@ -1,0 +1,73 @@
+"""Windows of work: the lattice moved up and left a little, so that no margin reaches into a block that is still to come.
+
+A pixel is decided by what lies some pixels around it. On windows that are lattice blocks, every margin would decode the next
+block, and at the edge of a tile both neighbours would decode both of its sides. Moved by more than a margin, a window lies in
+its own block and in those above and left of it, of which the last rows and columns are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise, product
+
+import numpy as np
+import shapely
+
+from ..detect import WINDOWED
+from ..grid import BLOCK_PX, Window
+from .pair import Comparison
+
+EARLY_PX = 16
+"""How far windows are moved: more than displacement, mask edge and texture reach; what reaches further is decoded again."""
+
+
+def early_px(comparison: Comparison) -> int:
+    """Return how far the windows of a comparison are moved; 0 where a method looks at whole lattice blocks."""
+    whole = comparison.parts or comparison.pipeline.detect.method in WINDOWED
+    return 0 if whole else EARLY_PX
+
+
+def area_tiles(comparison: Comparison, height_px: int, width_px: int) -> Iterator[Window]:
+    """Yield the tiles of a comparison's grid, row by row.
+
+    Parameters
+    ----------
+    comparison
+        Its grid and its method.
+    height_px, width_px
+        Distance of the tiles' edges; the first ones are smaller, the last ones larger by what windows are moved.
+    """
+    grid, early = comparison.grid, early_px(comparison)
+    rows = _cuts(0, grid.shape[0], height_px, early)
+    cols = _cuts(0, grid.shape[1], width_px, early)
+    for (row0, row1), (col0, col1) in product(pairwise(rows), pairwise(cols)):
+        yield Window(row0, col0, row1, col1)
+
+
+def area_windows(comparison: Comparison, tile: Window) -> list[Window]:
+    """Return the windows of a tile that touch the area, row by row.
+
+    Parameters
+    ----------
+    comparison
+        Its area, grid and method.
+    tile
+        Part of its grid; every window lies in it.
+    """
+    grid, early = comparison.grid, early_px(comparison)
+    rows = _within(_cuts(0, grid.shape[0], BLOCK_PX, early), tile.row0, tile.row1)
+    cols = _within(_cuts(0, grid.shape[1], BLOCK_PX, early), tile.col0, tile.col1)
+    windows = [Window(row0, col0, row1, col1) for (row0, row1), (col0, col1) in product(pairwise(rows), pairwise(cols))]
+    boxes = shapely.box(*np.array([grid.window_bounds(window) for window in windows]).T)
+    geometry = comparison.area.geometry
+    shapely.prepare(geometry)
+    return [w for w, touches in zip(windows, shapely.intersects(geometry, boxes), strict=True) if touches]
+
+
+def _cuts(first: int, last: int, step: int, early: int) -> list[int]:
+    """Edges every `step` pixels, moved; only where a whole step begins, so that no sliver is left at the end."""
+    return [first, *(edge - early for edge in range(first + step, last, step)), last]
+
+
+def _within(cuts: list[int], first: int, last: int) -> list[int]:
+    return [first, *(cut for cut in cuts if first < cut < last), last]
