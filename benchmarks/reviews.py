@@ -10,12 +10,15 @@ import resource
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
 
 from ecowatch.settings import Cluster
 from turns import Spent, spent, spent_apart
@@ -168,9 +171,39 @@ def workers_up(how: How) -> Iterator[How]:
         yield how._replace(scheduler=engine.client.scheduler.address)
 
 
-def peak_mb(who: int) -> float:
-    """Return the kernel's high-water mark of this process, or of its largest child that has ended, in MB."""
-    return resource.getrusage(who).ru_maxrss / 1024
+def peak_mb() -> float:
+    """Return the kernel's high-water mark of this process in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Workers:
+    """Follows the high-water marks of the processes that this one starts.
+
+    What the system says of children that have ended cannot be used: it counts what the parent held when it started them.
+    """
+
+    def __init__(self) -> None:
+        self._most_kb: dict[str, int] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._over.wait(0.05):
+            for child in psutil.Process().children(recursive=True):
+                # It may end between two looks; the mark itself only rises.
+                with suppress(OSError, ValueError):
+                    status = Path(f"/proc/{child.pid}/status").read_text("ascii")
+                    told = dict(line.split(":", 1) for line in status.splitlines())
+                    command = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+                    if b"spawn_main" in command and "VmHWM" in told:
+                        self._most_kb[f"{child.pid}"] = int(told["VmHWM"].split()[0])
+
+    def peak_mb(self) -> float:
+        """Stop following; return the mark of the largest one in MB, 0 where there was none."""
+        self._over.set()
+        self._thread.join()
+        return max(self._most_kb.values(), default=0) / 1024
 
 
 def main() -> None:
@@ -178,19 +211,20 @@ def main() -> None:
     review, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
     import ecowatch.review  # noqa: F401, PLC0415 - what imports alone take
 
-    imports_mb, warm_mb = peak_mb(resource.RUSAGE_SELF), 0.0
+    imports_mb, warm_mb = peak_mb(), 0.0
+    workers = Workers()
     how = How(**asked["how"])
     if asked["warm"]:
         with workers_up(how) as up:
             carried_out(review, up, asked["warm"])
-            warm_mb = peak_mb(resource.RUSAGE_SELF)
+            warm_mb = peak_mb()
             told = carried_out(review, up, asked["only"])
     else:
         told = carried_out(review, how, asked["only"])
     told = told._replace(
         imports_mb=imports_mb,
-        coordinator_mb=peak_mb(resource.RUSAGE_SELF),
-        worker_mb=peak_mb(resource.RUSAGE_CHILDREN),
+        coordinator_mb=peak_mb(),
+        worker_mb=workers.peak_mb(),
         warm_mb=warm_mb,
     )
     print(json.dumps(told._asdict()))
