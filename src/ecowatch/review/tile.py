@@ -194,9 +194,9 @@ def process(
             area_windows(comparison, task.tile), key=lambda w: (w.row0, w.row1)
         ):
             row_results = []
-            for window in row_of_windows:
-                inside = burn(comparison.area.geometry, comparison.grid.cropped(window))
-                if not inside.any():
+            for touched in row_of_windows:
+                window, inside = _around(touched, burn(comparison.area.geometry, comparison.grid.cropped(touched)))
+                if not inside.size:
                     continue
                 result, block_score, block_state = _process_block(reader, comparison, fit, window, inside)
                 row_results.append(result)
@@ -210,6 +210,15 @@ def process(
         looks.finish()
     bands = len(feature_radiometry(comparison, comparison.before)[0])
     return TileResult(joined_blocks(results, bands), inside_px, observed_px, looks.found, score, state)
+
+
+def _around(window: Window, inside: Array) -> tuple[Window, Array]:
+    """Cut a window to the pixels of the area: blocks that only the rest of it would touch are not decoded."""
+    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return window, inside[:0]
+    own = Window(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
+    return own.moved(window.row0, window.col0), np.ascontiguousarray(inside[own.within(Window(0, 0, *window.shape))])
 
 
 def _process_block(
