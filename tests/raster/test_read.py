@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from pyproj import Transformer
 from scipy import ndimage as ndi
@@ -178,6 +180,22 @@ def test_an_unreadable_block_names_the_file(tmp_path: Path, scene: tuple[Path, n
     with GridReader(GRID) as reader, pytest.raises(SceneError, match=r"RASTER_UNREADABLE .*spoiled\.tif"):
         for block in GRID.blocks():
             reader.read(layers_of(path), block)
+
+
+def test_a_coarse_read_keeps_no_more_than_a_strip(tmp_path: Path) -> None:
+    grid = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (8192, 1024))
+    path = tmp_path / "tall.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=1024, height=8192, count=1, dtype="uint16", tiled=True, compress="zstd",
+        blockxsize=512, blockysize=512, crs="EPSG:32650", transform=grid.transform,
+    ) as image:  # fmt: skip
+        image.write(np.ones((1, 8192, 1024), np.uint16))
+    layers, coarse = layers_of(path), Grid.from_parts("EPSG:32650", (640, 0, 600_000, 0, -640, 3_400_000), (128, 16))
+    tracemalloc.start()
+    assert (read_coarse(layers, coarse).values == 1).all()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 512 * 1024 * 2, f"{peak} bytes, of an image of {8192 * 1024 * 2}"
 
 
 def test_coarse_reads_take_every_nth_pixel(scene: tuple[Path, np.ndarray]) -> None:

@@ -160,7 +160,8 @@ def _decimated(group: Sequence[Layer], window: Window, step: int) -> Array:
                 # The middle one of every `step` pixels, counted from the window's corner.
                 offset = (step // 2 - (first - window.row0)) % step
                 strip = dataset.read(indexes, window=place)[:, offset::step, step // 2 :: step]
-                strips.append(whole_numbers(layer, strip))
+                # A view would keep the whole strip, and in the end the whole image.
+                strips.append(whole_numbers(layer, strip.copy()))
                 first = last
             return np.concatenate(strips, axis=1)
     except RasterioError as error:

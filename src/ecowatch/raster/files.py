@@ -18,7 +18,7 @@ from ..objects import gdal_name, gdal_options, is_object, object_state, url_of
 
 # PAM and directory listings are off so that no sidecar can change what a file says; the network stays shut.
 _GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": 64,
+    "GDAL_CACHEMAX": 32,
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_NUM_THREADS": 1,

@@ -38,8 +38,7 @@ def area_tiles(comparison: Comparison, height_px: int, width_px: int) -> Iterato
         Distance of the tiles' edges; the first ones are smaller, the last ones larger by what windows are moved.
     """
     grid, early = comparison.grid, early_px(comparison)
-    rows = _cuts(0, grid.shape[0], height_px, early)
-    cols = _cuts(0, grid.shape[1], width_px, early)
+    rows, cols = (_cuts(side, step, early) for side, step in zip(grid.shape, (height_px, width_px), strict=True))
     for (row0, row1), (col0, col1) in product(pairwise(rows), pairwise(cols)):
         yield Window(row0, col0, row1, col1)
 
@@ -55,8 +54,8 @@ def area_windows(comparison: Comparison, tile: Window) -> list[Window]:
         Part of its grid; every window lies in it.
     """
     grid, early = comparison.grid, early_px(comparison)
-    rows = _within(_cuts(0, grid.shape[0], BLOCK_PX, early), tile.row0, tile.row1)
-    cols = _within(_cuts(0, grid.shape[1], BLOCK_PX, early), tile.col0, tile.col1)
+    rows = _within(_cuts(grid.shape[0], BLOCK_PX, early), tile.row0, tile.row1)
+    cols = _within(_cuts(grid.shape[1], BLOCK_PX, early), tile.col0, tile.col1)
     windows = [Window(row0, col0, row1, col1) for (row0, row1), (col0, col1) in product(pairwise(rows), pairwise(cols))]
     boxes = shapely.box(*np.array([grid.window_bounds(window) for window in windows]).T)
     geometry = comparison.area.geometry
@@ -64,9 +63,9 @@ def area_windows(comparison: Comparison, tile: Window) -> list[Window]:
     return [w for w, touches in zip(windows, shapely.intersects(geometry, boxes), strict=True) if touches]
 
 
-def _cuts(first: int, last: int, step: int, early: int) -> list[int]:
-    """Edges every `step` pixels, moved; only where a whole step begins, so that no sliver is left at the end."""
-    return [first, *(edge - early for edge in range(first + step, last, step)), last]
+def _cuts(side: int, step: int, early: int) -> list[int]:
+    """Edges every `step` pixels of a side, moved; only where a step still begins, so that no sliver is left at the end."""
+    return [0, *(edge - early for edge in range(step, side, step)), side]
 
 
 def _within(cuts: list[int], first: int, last: int) -> list[int]:
