@@ -99,9 +99,13 @@ def review_file(
         yield path
 
 
-def forget(review: Path) -> None:
-    """Remove everything a review has kept, so that the next run computes all of it."""
-    shutil.rmtree(review.parent / "runs", ignore_errors=True)
+def forget(review: Path, *, digests: bool = True) -> None:
+    """Remove everything a review has kept, so that the next run computes all of it; the digests of its scenes too, if asked."""
+    for kept in (review.parent / "runs").glob("*"):
+        if kept.is_dir():
+            shutil.rmtree(kept, ignore_errors=True)
+        elif digests:
+            kept.unlink()
 
 
 def carried_out(review: Path, how: How, only: Sequence[str] = ()) -> Told:
@@ -149,12 +153,15 @@ def apart(review: Path, how: How, *, warm: Sequence[str] = (), only: Sequence[st
     return cost, Told(**json.loads(printed.splitlines()[-1]))
 
 
-def program(review: Path, how: How, only: Sequence[str] = ()) -> Spent:
-    """Carry out a review as a user does: the whole program, from its start to its end, with all its processes."""
-    forget(review)
-    place = review.with_name("cluster.toml")
-    place.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in how.settings().items()), "utf-8")
-    command = [sys.executable, "-m", "ecowatch", "rerun" if only else "run", str(review), "--cluster", str(place)]
+def program(review: Path, how: How | None, only: Sequence[str] = ()) -> Spent:
+    """Carry out a review as a user does: the whole program with all its processes; with no cluster file where `how` is None."""
+    # Whoever reviews an area again has reviewed it before: then the digests of its scenes are remembered.
+    forget(review, digests=not only)
+    command = [sys.executable, "-m", "ecowatch", "rerun" if only else "run", str(review)]
+    if how is not None:
+        place = review.with_name("cluster.toml")
+        place.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in how.settings().items()), "utf-8")
+        command += ["--cluster", str(place)]
     return spent_apart([*command, *(part for area in only for part in ("--area", area))])[0]
 
 

@@ -16,10 +16,12 @@ import shapely
 from click.testing import Result
 from typer.testing import CliRunner
 
+import ecowatch.review
 from ecowatch.cli import app
 from ecowatch.errors import ExitCode
 from ecowatch.grid import Grid
 from ecowatch.raster import write_geotiff
+from ecowatch.settings import Cluster, Review
 
 from .conftest import ROOT, Reviewer, demo_review, run
 
@@ -120,6 +122,31 @@ def test_an_unknown_area_is_named_with_the_known_ones(review_file: Path) -> None
     done = command("rerun", str(review_file), "--area", "nowhere")
     assert done.exit_code == ExitCode.BAD_INPUT
     assert "nowhere" in done.stderr and "demo-reserve" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "scheduler"),
+    [
+        (("--area", "demo-reserve"), "threads"),
+        (("--area", "demo-reserve", "--area", "demo-redline"), "processes"),
+        (("--area", "demo-reserve", "--cluster", "place.toml"), "processes"),
+    ],
+)
+def test_one_area_alone_needs_no_processes(
+    review_file: Path, words: tuple[str, ...], scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Cluster] = []
+
+    def begun(_: Review, place: Cluster, **_more: object) -> None:
+        places.append(place)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(ecowatch.review, "run_review", begun)
+    monkeypatch.chdir(review_file.parent)
+    Path("place.toml").write_text("workers = 3\n", "utf-8")
+    assert command("rerun", str(review_file), *words).exit_code == 0
+    assert [place.scheduler for place in places] == [scheduler]
+    assert places[0].workers == (3 if "--cluster" in words else Cluster().workers)
 
 
 def test_an_unreadable_scene_is_quarantined_and_the_review_goes_on(review_file: Path) -> None:

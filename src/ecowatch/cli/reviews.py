@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,9 @@ def rerun(
     lang: LangOption = None,
 ) -> None:
     """Carry out a review for some of its areas: the same code with a shorter list of tasks."""
-    carry_out(review, cluster, Teller(log, language_of(lang)), Entry(ledger, reissue), tuple(area))
+    # Processes would take longer to start than one area takes.
+    threads = cluster is None and len(area) == 1
+    carry_out(review, cluster, Teller(log, language_of(lang)), Entry(ledger, reissue), tuple(area), threads=threads)
 
 
 @app.command()
@@ -138,14 +141,24 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def carry_out(path: Path, cluster: Path | None, teller: Teller, entry: Entry, areas: tuple[str, ...] = ()) -> None:
-    """Carry a review out, or some of its areas; enter it, tell of its end, leave with its exit code."""
+def carry_out(
+    path: Path,
+    cluster: Path | None,
+    teller: Teller,
+    entry: Entry,
+    areas: tuple[str, ...] = (),
+    *,
+    threads: bool = False,
+) -> None:
+    """Carry a review out, or some of its areas, in `threads` if so; enter it, tell of its end, leave with its exit code."""
     with errors_told(teller):
-        with _uncollected():
+        with _lean_imports():
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import run_review  # noqa: PLC0415
 
         settings, place = load_settings(path, cluster)
+        if threads:
+            place = place.model_copy(update={"scheduler": "threads"})
         with ending(teller, settings, place):
             rules = entry.rules()
             if areas:
@@ -157,12 +170,21 @@ def carry_out(path: Path, cluster: Path | None, teller: Teller, entry: Entry, ar
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import without a search for rubbish: nothing of it is, and nothing of it will ever be looked at again."""
+def _lean_imports() -> Iterator[None]:
+    """Import without a search for rubbish, of which there is none, and without what nobody asked for.
+
+    Rasterio imports boto3 where it finds it, for sessions of its own; here addresses and keys go to GDAL as options, and a
+    fifth of a second would be lost at each start.
+    """
     gc.disable()
+    absent = "boto3" not in sys.modules
+    if absent:
+        sys.modules["boto3"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
+        if absent:
+            del sys.modules["boto3"]
         gc.freeze()
         gc.enable()
 
