@@ -67,7 +67,8 @@ class TileResult:
     inside_px, observed_px
         Pixels of the area in this tile, and those of them that were seen in both dates.
     looks
-        What the second look says of candidates that lie in the tile whole, by `patch_key`.
+        What the second look says of candidates, by `patch_key`: of those that lie in the tile whole, and of those that reach
+        in from the left where the tile there was done just before. It says the same wherever it is taken.
     score, state
         float32 and uint8 over the tile, only where rasters were asked for.
     """
@@ -168,7 +169,9 @@ def process(
     fit: Fit,
     reading: Reading = Reading(),  # noqa: B008 - a frozen value
 ) -> TileResult:
-    """Compare the two dates over one tile, and look again at the candidates that lie in it whole.
+    """Compare the two dates over one tile, and look again at the candidates that are whole by its end.
+
+    Where the same thread did the tile on the left before, those are also the ones that reach in from it.
 
     Parameters
     ----------
@@ -213,7 +216,10 @@ def process(
 
 
 def _around(window: Window, inside: Array) -> tuple[Window, Array]:
-    """Cut a window to the pixels of the area: blocks that only the rest of it would touch are not decoded."""
+    """Cut a window to the pixels of the area (bool, ``(row, col)``): blocks that only its rest would touch stay undecoded.
+
+    Of a window without any, the pixels that come back are none.
+    """
     rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return window, inside[:0]
