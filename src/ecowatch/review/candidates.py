@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,13 +29,44 @@ def pixel_patches(comparison: Comparison, blocks: Sequence[BlockResult]) -> list
         Results in any order; a candidate that reaches beyond them is cut.
     """
     joined = joined_blocks(blocks, len(feature_radiometry(comparison, comparison.before)[0]))
-    pipeline = comparison.pipeline
+    return patches_from_runs(joined.runs, joined.sums, **_least(comparison)._asdict())
+
+
+class _Least(NamedTuple):
+    """Pixels, strong ones and all, below which connected flags are noise."""
+
+    min_strong_px: int
+    min_px: int
+
+
+def _least(comparison: Comparison) -> _Least:
+    pipeline, pixel_m2 = comparison.pipeline, comparison.grid.pixel_m**2
     smallest = min(pipeline.patches.min_area_m2.model_dump().values())
+    strong_px = math.ceil(pipeline.detect.min_strong_m2 / pixel_m2)
     # A pixel fewer than the smallest area: the final decision is taken on the outline, by activity.
-    min_px = max(1, math.floor(smallest / comparison.grid.pixel_m**2) - 1)
-    strong_px = math.ceil(pipeline.detect.min_strong_m2 / comparison.grid.pixel_m**2)
-    least = max(pipeline.detect.min_strong_px, strong_px)
-    return patches_from_runs(joined.runs, joined.sums, min_strong_px=least, min_px=min_px)
+    return _Least(max(pipeline.detect.min_strong_px, strong_px), max(1, math.floor(smallest / pixel_m2) - 1))
+
+
+def without_noise(comparison: Comparison, whole: BlockResult, first_col: int) -> BlockResult:
+    """Return the runs of groups that are candidates, or that may be part of one which reaches in from the left.
+
+    Parameters
+    ----------
+    comparison
+        Tells the smallest patch and how many strong pixels it needs.
+    whole
+        Sorted runs of groups to which nothing can be added at any other side.
+    first_col
+        The column where the tile begins.
+    """
+    runs, least = whole.runs, _least(comparison)
+    group = connected(runs)
+    strong_px = np.bincount(group, whole.sums[:, 0])
+    pixels = np.bincount(group, runs[:, 2] - runs[:, 1])
+    wanted = (strong_px >= least.min_strong_px) & (pixels >= least.min_px)
+    wanted[group[runs[:, 1] == first_col]] = True
+    own = wanted[group]
+    return BlockResult(runs[own], whole.sums[own], whole.unseen)
 
 
 def joined_blocks(blocks: Sequence[BlockResult], bands: int) -> BlockResult:

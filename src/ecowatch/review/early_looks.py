@@ -1,23 +1,35 @@
-"""Second looks from within a tile: while the blocks of a candidate are still decoded."""
+"""What a tile keeps of its flags, and second looks from within it: while the blocks of a candidate are still decoded."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..detect import BlockResult
 from ..errors import SceneError
 from ..grid import Window
 from ..patches import PixelPatch
 from ..raster import GridReader
-from .candidates import group_windows, groups_with, joined_blocks, patch_key, pixel_patches, whole_and_open
+from .candidates import (
+    group_windows,
+    groups_with,
+    joined_blocks,
+    patch_key,
+    pixel_patches,
+    whole_and_open,
+    without_noise,
+)
 from .fit import Fit
 from .look import BORDER_PX, Looked, look_order, look_through, look_window
 from .pair import Comparison
 from .pixels import feature_radiometry
 from .windows import EARLY_PX
+
+Array = np.ndarray[Any, Any]
 
 # Candidates looked at together: a block that cannot be read costs the looks of no more than these.
 _TOGETHER = 64
@@ -39,7 +51,9 @@ _LAST = threading.local()
 
 
 class EarlyLooks:
-    """Looks at the candidates of a tile as soon as they and their surroundings are known.
+    """Gathers the flags of a tile and looks at its candidates as soon as they and their surroundings are known.
+
+    Groups that nothing can be added to and that are too small or too weak are given up row by row: most flags are such noise.
 
     What it says of a candidate depends on its pixels and the fit alone. Where the same thread has just done the tile on the
     left, the candidates that cross the edge are looked at too; others that reach beyond the tile are left to whoever joins
@@ -61,6 +75,8 @@ class EarlyLooks:
         self._grid = comparison.grid.window
         self._bands = len(feature_radiometry(comparison, comparison.before)[0])
         self._waiting: list[PixelPatch] = []
+        self._kept: list[BlockResult] = []
+        self._unseen: list[Array] = []
         self._open, self._region = joined_blocks([], self._bands), tile
         last: _Carried | None = getattr(_LAST, "carried", None)
         beside = tile.row0, tile.col0, tile.row1
@@ -69,10 +85,13 @@ class EarlyLooks:
 
     def take(self, row_results: Sequence[BlockResult], row0: int, row1: int) -> None:
         """Take what was found in a row of windows; all rows above were taken before."""
-        if self._comparison.parts:
-            return
+        self._unseen += [result.unseen for result in row_results]
         found = joined_blocks([self._open, *row_results], self._bands)
         whole, self._open = whole_and_open(found, self._region, self._grid, row1)
+        whole = without_noise(self._comparison, whole, self._tile.col0)
+        self._kept.append(whole)
+        if self._comparison.parts:
+            return
         self._waiting += pixel_patches(self._comparison, [whole])
         ready = [patch for patch in self._waiting if look_window(patch).row1 <= row1]
         self._waiting = [patch for patch in self._waiting if look_window(patch).row1 > row1]
@@ -80,11 +99,22 @@ class EarlyLooks:
         self._hold(row0, row1)
         self._look(ready)
 
-    def finish(self) -> None:
-        """Look at what waited for rows beyond the tile, and remember what reaches into the next one."""
+    def finish(self) -> BlockResult:
+        """Look at what waited for rows beyond the tile, and remember what reaches into the next one.
+
+        Returns
+        -------
+        BlockResult
+            The tile's own runs of all groups that may belong to a candidate, and those that were not seen.
+        """
         self._look(self._waiting)
         beyond = groups_with(self._open, self._open.runs[:, 2] == self._tile.col1)
         _LAST.carried = _Carried(self._comparison.key, self._region, beyond)
+        kept = joined_blocks([*self._kept, self._open], self._bands)
+        # What reached in from the tile on the left stands there.
+        order = np.lexsort((kept.runs[:, 1], kept.runs[:, 0]))
+        order = order[kept.runs[order, 1] >= self._tile.col0]
+        return BlockResult(kept.runs[order], kept.sums[order], np.concatenate([kept.unseen, *self._unseen]))
 
     def _hold(self, row0: int, row1: int) -> None:
         """Hold what a row of windows leaves to the next row, and to the next tile, of the blocks that are decoded now."""

@@ -19,7 +19,6 @@ from ..detect import BlockResult, WaterTurn, block_runs, detect_block, flag_scor
 from ..grid import BLOCK_PX, Window
 from ..prepare import edges_off
 from ..raster import GridReader, Reading, burn
-from .candidates import joined_blocks
 from .deviations import deviations
 from .early_looks import EarlyLooks
 from .fit import Fit
@@ -58,12 +57,12 @@ class Task:
 
 @dataclass(frozen=True)
 class TileResult:
-    """What a tile leaves behind: run-lengths with exact sums, and counts of pixels; nothing that tells where it ended.
+    """What a tile leaves behind: run-lengths with exact sums, and counts of pixels.
 
     Parameters
     ----------
     blocks
-        Flagged and unseen runs of all blocks, joined.
+        Flagged runs that are, or may become with those of the tiles around, part of a candidate; and unseen runs.
     inside_px, observed_px
         Pixels of the area in this tile, and those of them that were seen in both dates.
     looks
@@ -190,7 +189,7 @@ def process(
     comparison = task.comparison
     score = np.zeros(task.tile.shape, np.float32) if task.rasters else None
     state = np.zeros(task.tile.shape, np.uint8) if task.rasters else None
-    results, inside_px, observed_px = [], 0, 0
+    inside_px = observed_px = 0
     with GridReader(comparison.grid, reading) as reader:
         looks = EarlyLooks(reader, comparison, fit, task.tile)
         for (row0, row1), row_of_windows in groupby(
@@ -208,11 +207,9 @@ def process(
                 if score is not None and state is not None:
                     score[window.within(task.tile)] = block_score
                     state[window.within(task.tile)] = block_state
-            results += row_results
             looks.take(row_results, row0, row1)
-        looks.finish()
-    bands = len(feature_radiometry(comparison, comparison.before)[0])
-    return TileResult(joined_blocks(results, bands), inside_px, observed_px, looks.found, score, state)
+        blocks = looks.finish()
+    return TileResult(blocks, inside_px, observed_px, looks.found, score, state)
 
 
 def _around(window: Window, inside: Array) -> tuple[Window, Array]:
