@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -225,3 +227,39 @@ def test_burnt_blocks_equal_the_whole() -> None:
     for block in GRID.blocks():
         assert (burn(area, GRID.cropped(block)) == whole[block.row0 : block.row1, block.col0 : block.col1]).all()
     assert whole.sum() * 100 == pytest.approx(area.area, rel=1e-3)
+
+
+OPENED_BY_TWO_THREADS = """
+import sys, threading
+from pathlib import Path
+import rasterio
+from ecowatch.raster.files import open_checked
+
+opened, first_is_in, second_is_in = rasterio.open, threading.Event(), threading.Event()
+
+def interleaved(path, **options):
+    if threading.current_thread() is first:
+        first_is_in.set()
+        second_is_in.wait()
+    else:
+        second_is_in.set()
+        first.join()
+    return opened(path, **options)
+
+rasterio.open = interleaved
+first, second = (threading.Thread(target=open_checked, args=(Path(sys.argv[1]), "GTiff")) for _ in range(2))
+first.start()
+first_is_in.wait()
+second.start()
+second.join()
+"""
+
+
+def test_a_file_without_georeference_is_opened_in_silence_while_another_thread_ends_opening_one(tmp_path: Path) -> None:
+    path = tmp_path / "plain.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8") as dataset:
+        dataset.write(np.ones((1, 8, 8), np.uint8))
+    # A process of its own: pytest has filters of its own.
+    command = [sys.executable, "-c", OPENED_BY_TWO_THREADS, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr == ""

@@ -26,6 +26,10 @@ _GDAL_OPTIONS = {
     "PROJ_NETWORK": "OFF",
 }
 
+# Some products state the position in their metadata only; `Layer.grid` holds it. Said once for the process: a filter around
+# each opening is taken away by another thread's.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
 
 class RasterInfo(NamedTuple):
     """What a raster file says of itself: grid (None without georeference), bands, type, fill value, alpha band."""
@@ -57,10 +61,7 @@ def open_checked(path: Path, driver: str, digest: str = "") -> Any:
     if is_object(path):
         return _open_object(path, driver, digest)
     try:
-        with warnings.catch_warnings():
-            # Some products state the position in their metadata only; `Layer.grid` holds it.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path, driver=driver, sharing=False)
+        return rasterio.open(path, driver=driver, sharing=False)
     except (RasterioError, UnicodeDecodeError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -69,8 +70,7 @@ def _open_object(path: Path, driver: str, digest: str) -> Any:
     if digest:
         check_unchanged(path, digest)
     try:
-        with warnings.catch_warnings(), rasterio.Env(**_GDAL_OPTIONS | gdal_options(path)):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.Env(**_GDAL_OPTIONS | gdal_options(path)):
             return rasterio.open(gdal_name(path), driver=driver, sharing=False)
     except (RasterioError, UnicodeDecodeError, ValueError) as error:
         raise unreadable(path, error) from error
