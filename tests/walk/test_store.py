@@ -88,8 +88,9 @@ def tall_scenes(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("dead", [("HEAD", "GET"), ("GET",)], ids=["wholly", "but for HEAD"])
 def test_a_store_that_dies_among_the_tiles_stops_the_review_with_69_and_it_is_taken_up(
-    shop: Store, reviewer: Reviewer, tmp_path: Path
+    shop: Store, reviewer: Reviewer, tmp_path: Path, dead: tuple[str, ...]
 ) -> None:
     prefix = uuid.uuid4().hex
     scenes = tall_scenes(tmp_path / "scenes")
@@ -111,7 +112,7 @@ def test_a_store_that_dies_among_the_tiles_stops_the_review_with_69_and_it_is_ta
     def die(_: str, step: str, done: int, __: int) -> None:
         told.append(step)
         if done == 1:
-            shop.instead = lambda *_: 503
+            shop.instead = lambda method, _: 503 if method in dead else None
 
     with pytest.raises(UnavailableError, match=r"STORE_UNAVAILABLE s3://scenes/.*\.tif: HTTP 503") as caught:
         run_review(review, cluster, progress=die)

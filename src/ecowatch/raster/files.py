@@ -14,7 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from ..errors import EcowatchError, SceneError, UnavailableError
 from ..grid import Grid
 from ..intake import Admitted, check_unchanged
-from ..objects import gdal_name, gdal_options, is_object, object_state, url_of
+from ..objects import gdal_name, gdal_options, is_object, object_state, read_object, url_of
 
 # PAM and directory listings are off so that no sidecar can change what a file says; the network stays shut.
 _GDAL_OPTIONS = {
@@ -93,7 +93,8 @@ def unreadable(path: Path, error: BaseException) -> EcowatchError:
     """
     if is_object(path):
         try:
-            object_state(path)
+            # Some answer what an object is, and do not give it.
+            read_object(path, object_state(path), 0, 1)
         except UnavailableError as gone:
             return gone
         except EcowatchError:
