@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,11 +15,11 @@ from .reviews import app, load_settings
 from .teller import LogForm, Teller, errors_told, language_of
 
 if TYPE_CHECKING:
-    from ..review import PlanSummary
+    from ..review import PlanSummary, Triaged
 
 
 @app.command()
-def plan(
+def plan(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     review: ReviewFile,
     cluster: ClusterFile = None,
     out: Annotated[
@@ -31,12 +31,19 @@ def plan(
     rates: Annotated[
         Path | None, typer.Option("--rates", help="What work costs, TOML from 'benchmarks/national.py rates'.")
     ] = None,
+    by_overviews: Annotated[
+        bool, typer.Option("--triage", help="Instead, list which areas to review first, from overviews; no result.")
+    ] = False,
     as_json: JsonOption = False,
     log: LogOption = LogForm.AUTO,
     lang: LangOption = None,
 ) -> None:
     """Say what a run would do: new, skip, recompute, scenes, megabytes, hours."""
     teller = Teller(log, language_of(lang))
+    if by_overviews:
+        if out is not None or workers or rates is not None:
+            raise typer.BadParameter("it ends in a list; there is no plan to write", param_hint="--triage")
+        _triage(review, cluster, teller, as_json=as_json)
     with errors_told(teller):
         from ..review import plan_to_file  # noqa: PLC0415
         from ..settings import Rates, load  # noqa: PLC0415
@@ -56,6 +63,35 @@ def plan(
         else:
             _tell(teller, told, path, numbers)
         raise typer.Exit(ExitCode.PARTIAL if made.quarantined else ExitCode.DONE)
+
+
+def _triage(review: Path, cluster: Path | None, teller: Teller, *, as_json: bool) -> NoReturn:
+    with errors_told(teller):
+        from ..review import make_plan, triage  # noqa: PLC0415
+
+        settings, place = load_settings(review, cluster)
+        with teller:
+            made = make_plan(settings)
+            found = triage(
+                made,
+                workers=place.workers,
+                progress=lambda area, done, total: teller.progress(area, "triage", done, total),
+            )
+        teller.tell_quarantined(made)
+        if as_json:
+            typer.echo(json.dumps([one._asdict() for one in found], ensure_ascii=False, indent=1))
+        else:
+            names = ("area", "dates", "comparable", "changed", "hectares_rough", "note")
+            teller.table([text(name, teller.language) for name in names], [_triage_row(one) for one in found])
+        teller.warn(text("triage_note", teller.language))
+        raise typer.Exit(ExitCode.PARTIAL if made.quarantined else ExitCode.DONE)
+
+
+def _triage_row(one: Triaged) -> list[str]:
+    shares = ["" if share is None else f"{100 * share:.2f} %" for share in (one.usable_share, one.changed_share)]
+    dates = f"{one.before} → {one.after}" if one.after else ""
+    rough = "" if one.changed_ha is None else f"{one.changed_ha:.1f}"
+    return [f"{one.area_id} {one.area_name}", dates, *shares, rough, one.note]
 
 
 def _numbers(workers: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from .run import RunResult, run_review
 from .shard import Shard, shards_standing
 from .stages import TaskResult
 from .tile import Task, TileResult, process
+from .triage import Triaged, triage
 from .whole import review_whole
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Task",
     "TaskResult",
     "TileResult",
+    "Triaged",
     "expected_minutes",
     "ingest_review",
     "joined",
@@ -46,6 +48,7 @@ __all__ = [
     "shards_standing",
     "software_versions",
     "standing",
+    "triage",
     "witnesses_of",
     "write_plan",
 ]

@@ -31,11 +31,11 @@ from ..detect import (
 from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import dark_levels
-from ..prepare import ShiftField
+from ..prepare import PlacedShift, ShiftField
 from ..raster import GridReader, Reading, burn
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
-from .shift import measure_shift, refuse_residual, shift_to_apply
+from .shift import field_of, refuse_residual, shift_to_apply, shifts_by_block
 from .witness import Witness, fit_witnesses
 
 Array = np.ndarray[Any, Any]
@@ -178,18 +178,19 @@ def fit_comparison(
         parts = tuple(fit_comparison(part, reading) for part in comparison.parts)
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
-    # It reads block by block, once or twice; its sums need the memory more than its blocks do.
+    # It reads block by block; its sums need the memory more than its blocks do.
     few = reading._replace(cache_bytes=min(reading.cache_bytes, _CACHE_BYTES))
     with GridReader(comparison.grid, few) as reader:
-        measured = measure_shift(reader, comparison, blocks, None)
+        sample = _Sample(reader, comparison, blocks)
+        measured = sample.taken(None)
         applied = shift_to_apply(comparison, measured)
-        residual = measured if applied is None else measure_shift(reader, comparison, blocks, applied)
+        residual = measured if applied is None else sample.taken(applied)
         refuse_residual(comparison, residual)
-        if comparison.pipeline.detect.method in WINDOWED:
+        if sample.windowed:
             made = _fit_windowed(reader, comparison, blocks, applied)
             return replace(made, measured=measured, applied=applied, residual=residual)
-        before, after, stride = _sample(reader, comparison, blocks, applied)
-        earlier, others = fit_witnesses(reader, comparison, blocks, applied, sample_px=stride)
+        before, after = sample.values()
+        earlier, others = fit_witnesses(reader, comparison, blocks, applied, sample_px=sample.stride)
     count = before.shape[1]
     if count < comparison.pipeline.prepare.min_valid_px:
         return Fit(measured, applied, residual, None, None, count)
@@ -269,43 +270,57 @@ def lattice_blocks(comparison: Comparison) -> list[Window]:
         step -= 1
 
 
-def _sample(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None
-) -> tuple[Array, Array, int]:
-    """Reflectances (float64, band × n) of usable pixels on a fixed pixel lattice, and its stride."""
-    grid, geometry = comparison.grid, comparison.area.geometry
-    insides = [burn(geometry, grid.cropped(block)) for block in blocks]
-    total = sum(int(inside.sum()) for inside in insides)
-    stride = _stride(comparison, total)
-    names, radiometry_b = feature_radiometry(comparison, comparison.before)
-    _, radiometry_a = feature_radiometry(comparison, comparison.after)
-    columns: tuple[list[Array], list[Array]] = ([], [])
-    unreadable: list[SceneError] = []
-    for block, inside in zip(blocks, insides, strict=True):
+class _Sample:
+    """Reflectances of usable pixels on a fixed pixel lattice, gathered while displacements are measured on the same blocks."""
+
+    def __init__(self, reader: GridReader, comparison: Comparison, blocks: list[Window]) -> None:
+        self.windowed = comparison.pipeline.detect.method in WINDOWED
+        self._reader, self._comparison, self._blocks = reader, comparison, blocks
+        geometry, grid = comparison.area.geometry, comparison.grid
+        self._insides = {} if self.windowed else {block: burn(geometry, grid.cropped(block)) for block in blocks}
+        self.stride = _stride(comparison, sum(int(inside.sum()) for inside in self._insides.values()))
+        self._columns: tuple[list[Array], list[Array]] = ([], [])
+        self._unreadable: list[SceneError] = []
+
+    def taken(self, shift: ShiftField | None) -> ShiftField | None:
+        """Take the sample with a displacement taken out; return the displacement that is left."""
+        self._columns, self._unreadable = ([], []), []
+        shifts: list[PlacedShift] = []
+        for block, found in shifts_by_block(self._reader, self._comparison, self._blocks, shift):
+            shifts += found
+            if not self.windowed:
+                self._take(block, shift)
+        return field_of(self._comparison, shifts)
+
+    def values(self) -> tuple[Array, Array]:
+        """Return both dates of what was taken last, float64 ``(band, n)``."""
+        if len(self._unreadable) == len(self._blocks):
+            raise self._unreadable[0]
+        empty = np.empty((len(feature_radiometry(self._comparison, self._comparison.before)[0]), 0))
+        before, after = (np.concatenate([empty, *column], axis=1) for column in self._columns)
+        return before, after
+
+    def _take(self, block: Window, shift: ShiftField | None) -> None:
+        comparison, stride = self._comparison, self.stride
         try:
-            pair = read_pair(reader, comparison, block, shift=shift, inside=inside)
+            pair = read_pair(self._reader, comparison, block, shift=shift, inside=self._insides[block])
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
-            unreadable.append(error)
-            continue
+            self._unreadable.append(error)
+            return
         if pair.before is None or pair.after is None:
-            continue
+            return
         lattice = np.zeros(pair.state.shape, bool)
         lattice[-block.row0 % stride :: stride, -block.col0 % stride :: stride] = True
         usable = lattice & (pair.state == State.USABLE)
         for values, fill in zip((pair.before, pair.after), pair.fills, strict=True):
             if fill is not None:
                 usable &= (values != fill).all(axis=0)
-        for column, values, radiometry in zip(
-            columns, (pair.before, pair.after), (radiometry_b, radiometry_a), strict=True
+        for column, values, group in zip(
+            self._columns, (pair.before, pair.after), (comparison.before, comparison.after), strict=True
         ):
-            scale, offset = np.array(radiometry).T
+            scale, offset = np.array(feature_radiometry(comparison, group)[1]).T
             column.append(values[:, usable] * scale[:, None] + offset[:, None])
-    if len(unreadable) == len(blocks):
-        raise unreadable[0]
-    empty = np.empty((len(names), 0))
-    before, after = (np.concatenate([empty, *column], axis=1) for column in columns)
-    return before, after, stride
 
 
 def _stride(comparison: Comparison, pixels: int) -> int:

@@ -36,12 +36,35 @@ def measure_shift(
     shift
         What is taken out already; None for nothing.
     """
+    return field_of(comparison, [s for _, found in shifts_by_block(reader, comparison, blocks, shift) for s in found])
+
+
+def shifts_by_block(
+    reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None
+) -> Iterator[tuple[Window, list[PlacedShift]]]:
+    """Yield each block, and the displacements that were measured on windows of it while it is decoded.
+
+    Parameters
+    ----------
+    reader, comparison, blocks, shift
+        As for `measure_shift`.
+    """
     align = comparison.pipeline.align
-    windows = [w for block in blocks for w in _sub_windows(block, align.window_px)]
+    within = {w: block for block in blocks for w in _sub_windows(block, align.window_px)}
+    chosen: dict[Window, list[Window]] = {}
+    for window in far_apart(list(within), align.max_windows):
+        chosen.setdefault(within[window], []).append(window)
     pair = _pair_name(comparison, shift)
-    shifts = [_shift_of(reader, comparison, w, shift, pair) for w in far_apart(windows, align.max_windows)]
+    for block in blocks:
+        found = [_shift_of(reader, comparison, window, shift, pair) for window in chosen.get(block, ())]
+        yield block, [s for s in found if s is not None]
+
+
+def field_of(comparison: Comparison, shifts: Sequence[PlacedShift]) -> ShiftField | None:
+    """Return the displacement that measured ones agree upon; None where they are too few or do not agree."""
+    align = comparison.pipeline.align
     return fit_field(
-        [s for s in shifts if s is not None],
+        list(shifts),
         min_peak=align.min_peak,
         max_shift_px=align.max_shift_px,
         agree_px=align.agree_px,
@@ -136,7 +159,7 @@ def _measured(
 ) -> WindowShift | None:
     align = comparison.pipeline.align
     role = align.band if align.band in comparison.roles else comparison.roles[0]
-    # All bands, not one: the sample reads the same blocks again, and finds them decoded.
+    # All bands, not one: the sample reads the same block next, and finds it decoded.
     pair = read_pair(reader, comparison, window, shift=shift, inside=None, features=False)
     valid = pair.state == State.USABLE
     if pair.before is None or pair.after is None or valid.mean() < align.min_valid_share:
