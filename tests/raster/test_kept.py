@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ecowatch.grid import Window
 from ecowatch.raster.kept import Kept
@@ -13,15 +14,20 @@ BLOCK_BYTES = SIDE * SIDE * 2
 
 
 class Decoder:
-    """Blocks whose pixels tell their place, and how often each was decoded."""
+    """Blocks whose pixels tell their place, and how often each was decoded; in the memory of `kept` where one is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept | None = None) -> None:
         self.calls: list[int] = []
+        self._kept = kept
 
     def block(self, number: int) -> Pixels:
         self.calls.append(number)
         places = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(1, SIDE, SIDE)
-        return Pixels(places + np.uint16(number), np.eye(SIDE, dtype=bool))
+        if self._kept is None:
+            return Pixels(places + np.uint16(number), np.eye(SIDE, dtype=bool))
+        values = self._kept.buffer((1, SIDE, SIDE), np.uint16)
+        values[:] = places + np.uint16(number)
+        return Pixels(values, np.eye(SIDE, dtype=bool))
 
 
 def ask(kept: Kept, decoder: Decoder, number: int, part: Window, blocks: int = 1) -> None:
@@ -69,3 +75,42 @@ def test_what_is_held_for_soon_does_not_push_out_what_is_held_for_later() -> Non
     assert decoder.calls == list(range(4000))
     ask(kept, decoder, 2, RIM)
     assert decoder.calls[-1] == 2, "the oldest are given up"
+
+
+def test_the_memory_of_a_block_that_nobody_reads_serves_the_next() -> None:
+    kept = Kept()
+    decoder, places = Decoder(kept), set()
+    for number in range(6):
+        ask(kept, decoder, number, ALL)
+        part = kept.part(number, ALL, lambda: decoder.block(-1), most_bytes=BLOCK_BYTES)
+        places.add(part.values.__array_interface__["data"][0])
+        del part
+    # One is filled while the other is still kept.
+    assert decoder.calls == list(range(6)) and len(places) == 2
+
+
+@pytest.mark.parametrize("part", [ALL, INNER], ids=["whole", "part"])
+def test_what_somebody_still_reads_is_not_written_over(part: Window) -> None:
+    kept = Kept()
+    decoder = Decoder(kept)
+    read = kept.part(0, part, lambda: decoder.block(0), most_bytes=BLOCK_BYTES).values
+    # A view of a view: nothing but the numbers themselves is left of the block.
+    held = read[0, 2:7].T
+    del read
+    known = held.copy()
+    for number in range(1, 9):
+        ask(kept, decoder, number, ALL)
+    assert (held == known).all()
+
+
+def test_memory_serves_blocks_of_the_same_size_only() -> None:
+    kept = Kept()
+    for number, (shape, dtype) in enumerate([((1, 8, 8), np.uint16), ((1, 8, 8), np.uint8), ((2, 8, 8), np.uint8)]):
+        for _ in range(2):
+            values = kept.buffer(shape, dtype)
+            assert (
+                values.shape == shape and values.dtype == dtype and values.flags.c_contiguous and values.flags.writeable
+            )
+            values[:] = number
+            kept.part(("block", number, _), Window(0, 0, 8, 8), lambda v=values: Pixels(v, None), most_bytes=0)  # type: ignore[misc]
+            del values

@@ -6,16 +6,23 @@ handles must not cross threads or a fork, so that each thread of each process ha
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..grid import Window
 from .layer import Pixels
 
+Array = np.ndarray[Any, Any]
+
 _MOST_FILES = 48
+_MOST_FREE_BYTES = 8 * 2**20
 _MOST_SOON_BYTES = 4 * 2**20
 _MOST_LATE_BYTES = 16 * 2**20
 
@@ -28,6 +35,7 @@ class Kept:
         self._files: OrderedDict[Hashable, Any] = OrderedDict()
         self._blocks: OrderedDict[Hashable, Pixels] = OrderedDict()
         self._bytes = 0
+        self._free: defaultdict[int, list[Array]] = defaultdict(list)
         self._soon, self._late = _Parts(_MOST_SOON_BYTES), _Parts(_MOST_LATE_BYTES)
 
     def file(self, key: Hashable, opened: Callable[[], Any]) -> Any:
@@ -73,8 +81,30 @@ class Kept:
         pixels = self._blocks[key] = decoded()
         self._bytes += pixels.values.nbytes
         while self._bytes > most_bytes and len(self._blocks) > 1:
-            self._bytes -= self._blocks.popitem(last=False)[1].values.nbytes
+            given_up = self._blocks.popitem(last=False)[1].values
+            self._bytes -= given_up.nbytes
+            self._take_back(given_up)
         return _cut(pixels, part)
+
+    def buffer(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array for the pixels of a block, with any content: of one that was given up, where its size fits.
+
+        Blocks come and go all the time and live longer than what is computed from them: from the heap they would leave
+        holes that nothing else fits into.
+        """
+        free = self._free[math.prod(shape) * np.dtype(dtype).itemsize]
+        memory = free.pop() if free else np.empty(math.prod(shape) * np.dtype(dtype).itemsize, np.uint8)
+        values: Array = memory.view(dtype).reshape(shape)
+        return values
+
+    def _take_back(self, values: Array) -> None:
+        # Every view of a block refers to its memory. Where there are others than `values`, somebody still reads it.
+        if _references(values) != _NOBODY_ELSE or values.base is None:
+            return
+        if sum(size * len(free) for size, free in self._free.items()) > _MOST_FREE_BYTES:
+            # Of blocks of another kind, for which nobody asks any more.
+            self._free.clear()
+        self._free[values.nbytes].append(values.base)
 
     def hold(self, key: Hashable, part: Window, *, soon: bool) -> None:
         """Keep a part of a decoded block beyond the block itself; of one that is not decoded, nothing.
@@ -89,6 +119,16 @@ class Kept:
         pixels = self._blocks.get(key)
         if pixels is not None:
             (self._soon if soon else self._late).add(key, part, pixels)
+
+
+def _references(values: Array) -> int:
+    """How many references there are to the memory that `values` is a view of."""
+    memory = values.base
+    count: int = sys.getrefcount(memory)
+    return count
+
+
+_NOBODY_ELSE = _references(np.empty(1, np.uint8).view(np.int8))
 
 
 class _Held(NamedTuple):

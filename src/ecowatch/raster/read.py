@@ -207,7 +207,7 @@ class GridReader:
         return self._grid.crs.to_wkt(), tuple(self._grid.transform)[:6]
 
     def _decode(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None, categorical: bool) -> Pixels:
-        values = np.empty((len(layers), *block.shape), layers[0].dtype)
+        values = self._kept.buffer((len(layers), *block.shape), layers[0].dtype)
         covered: Array | None = None
         for first, last in same_file(layers):
             group = layers[first:last]

@@ -40,7 +40,7 @@ from .witness import Witness, fit_witnesses
 
 Array = np.ndarray[Any, Any]
 _DARK_QUANTILE = 0.005
-_CACHE_BYTES = 24 * 2**20
+_CACHE_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
