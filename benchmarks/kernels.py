@@ -33,6 +33,8 @@ SIDE, BANDS, ROUNDS = 512, 6, 15
 RNG = np.random.default_rng(1)
 IMAGE_PX, LEAST_PX = 2745, 9
 GRID = Grid.from_parts("EPSG:32650", Affine(1, 0, 0, 0, -1, 0), (IMAGE_PX, IMAGE_PX))
+# A flagged image by itself has neither scores nor bands; their zeros are not part of the path.
+NO_SCORE, NO_BANDS = np.zeros((IMAGE_PX, IMAGE_PX), np.float32), np.zeros((0, IMAGE_PX, IMAGE_PX), np.uint8)
 LIMITS = {"weak": 20.0, "strong": 40.0, "fills": (0.0, 0.0), "reach_px": 1, "row0": 0, "col0": 0}
 
 Form = Callable[[], object]
@@ -164,8 +166,7 @@ def our_polygons(image: np.ndarray) -> np.ndarray:
     """Runs, groups, outlines: the path of a review, holes kept."""
     # In bytes: a choice by numpy.where takes a sixth of all that follows.
     state = image * np.uint8(State.STRONG - State.USABLE) + np.uint8(State.USABLE)
-    no_bands = np.zeros((0, *image.shape), np.uint8)
-    found = block_runs(np.zeros(image.shape, np.float32), state, no_bands, no_bands, row0=0, col0=0)
+    found = block_runs(NO_SCORE, state, NO_BANDS, NO_BANDS, row0=0, col0=0)
     groups = grouped(found.runs, found.sums, min_strong_px=0, min_px=LEAST_PX)
     return outlines_of_groups(groups.runs, groups.bounds, GRID, max_hole_m2=0.0)
 
@@ -223,7 +224,7 @@ def main() -> None:
     ours, theirs = our_polygons(image), sieve_shapes(image)
     assert shapely.is_valid(ours).all(), "some of our polygons are not valid"
     assert np.array_equal(*polygon_areas(ours, theirs)), "the areas differ"
-    one, other, polygons = compared((lambda: our_polygons(image), lambda: sieve_shapes(image)), 5)
+    one, other, polygons = compared((lambda: our_polygons(image), lambda: sieve_shapes(image)), ROUNDS)
     valid = shapely.is_valid([shapely.geometry.shape(s) for s in theirs]).mean()
     told: list[list[str | float]] = [
         ["score kernel, 6 bands, 2 dates, one core", f"{rate:.0f} Mpx/s"],
