@@ -26,7 +26,7 @@ from ecowatch.grid import Grid
 from ecowatch.patches import connected, grouped, outlines_of_groups
 from ecowatch.patches._look_kernels import within_patch
 from ecowatch.patches._shape_kernels import squared_depth, thin
-from ecowatch.prepare import edges_off, shifted
+from ecowatch.prepare import edges_off, scl_state, shifted
 from turns import in_turn, keep, median, ratio, table
 
 SIDE, BANDS, ROUNDS = 512, 6, 15
@@ -70,6 +70,14 @@ def edge_forms() -> tuple[Callable[[], object], Callable[[], object]]:
     """Edges off, and SciPy's erosion of the same mask."""
     state = np.where(RNG.random((SIDE + 4, SIDE + 4)) < 0.001, 2, 1).astype(np.uint8)
     return lambda: edges_off(state, radius_px=2), lambda: ndimage.binary_erosion(state == 1, np.ones((5, 5)))
+
+
+def class_forms() -> tuple[Callable[[], object], Callable[[], object]]:
+    """States of scene classes, and the same by a table in NumPy."""
+    classes = RNG.choice(np.array([4, 5, 8, 9], np.uint8), (SIDE, SIDE))
+    table = np.full(256, State.MASKED, np.uint8)
+    table[[4, 5]] = State.USABLE
+    return lambda: scl_state(classes, clear=(4, 5)), lambda: np.take(table, classes)
 
 
 def shift_forms() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -207,6 +215,7 @@ def main() -> None:
     """Measure in turn, print the tables, keep the figures."""
     cases = {
         "score, flags, runs": score_forms(),
+        "scene classes": class_forms(),
         "edges off": edge_forms(),
         "cubic shift": shift_forms(),
         "connected runs": label_forms(),

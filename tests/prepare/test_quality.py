@@ -15,13 +15,13 @@ U, M, N = State.USABLE, State.MASKED, State.NO_DATA
 
 
 def test_scene_classes() -> None:
-    classes = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    classes = np.array([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]])
     state = scl_state(classes, clear=(4, 5, 6, 7, 11))
-    assert state.tolist() == [N, M, M, M, U, U, U, U, M, M, M, U]
+    assert state.tolist() == [[N, M, M, M, U, U, U, U, M, M, M, U]]
 
 
 def test_classes_beyond_the_table_are_no_data() -> None:
-    assert scl_state(np.array([99, 300, 65535], np.uint16), clear=(4,)).tolist() == [M, N, N]
+    assert scl_state(np.array([[99, 300, 65535]], np.uint16), clear=(4,)).tolist() == [[M, N, N]]
 
 
 def test_quality_bits() -> None:
@@ -68,6 +68,14 @@ def test_edges_of_a_cloud_are_taken_off() -> None:
 def test_radius_zero_changes_nothing() -> None:
     state = np.array([[U, M], [N, U]], np.uint8)
     assert (edges_off(state, radius_px=0) == state).all()
+
+
+def test_a_clear_window_stays_usable_to_its_edges() -> None:
+    assert (edges_off(np.full((20, 30), U, np.uint8), radius_px=3) == np.full((14, 24), U)).all()
+    # One spoiled pixel in the border reaches in, one in the corner of the border spoils one pixel.
+    state = np.full((20, 30), U, np.uint8)
+    state[0, 0] = M
+    assert np.argwhere(edges_off(state, radius_px=3) != U).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("radius", [1, 2, 3])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..codes import State
-from ._kernels import clear_fill, trim_edges
+from ._kernels import clear_fill, look_up, trim_edges
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +25,7 @@ def scl_state(classes: Array, *, clear: Collection[int]) -> Array:
     Parameters
     ----------
     classes
-        Integer, any shape: the SCL band, 0 = no data.
+        Integer, ``(row, col)``: the SCL band, 0 = no data.
     clear
         Classes that are usable.
 
@@ -39,7 +39,9 @@ def scl_state(classes: Array, *, clear: Collection[int]) -> Array:
     Sentinel-2 Level-2A Product Definition, scene classification (classes 0–11).
     """
     table = _scl_table(tuple(sorted(clear)))
-    return np.take(table, classes if classes.dtype == np.uint8 else np.minimum(classes, 255))
+    state = np.empty(classes.shape, np.uint8)
+    look_up(classes if classes.dtype == np.uint8 else np.minimum(classes, 255).astype(np.uint8), table, state)
+    return state
 
 
 @lru_cache(maxsize=16)
