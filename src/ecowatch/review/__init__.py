@@ -2,6 +2,7 @@
 
 from .accounts import read_accounts, standing
 from .choice import DateGroup, witnesses_of
+from .first_look import Triaged, triage
 from .ingest import Ingested, ingest_review
 from .merge import ShardResult, merge_review, run_shard
 from .pair import Comparison, joined
@@ -13,7 +14,6 @@ from .run import RunResult, run_review
 from .shard import Shard, shards_standing
 from .stages import TaskResult
 from .tile import Task, TileResult, process
-from .triage import Triaged, triage
 from .whole import review_whole
 
 __all__ = [

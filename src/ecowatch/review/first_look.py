@@ -76,10 +76,14 @@ def triage(plan: Plan, *, workers: int, progress: Callable[[str, int, int], None
     """
     found: list[Triaged] = []
     with ThreadPoolExecutor(workers) as pool:
-        for number, one in enumerate(pool.map(_looked_over, plan.comparisons), 1):
-            found.append(one)
-            if progress is not None:
-                progress(one.area_id, number, len(plan.comparisons))
+        try:
+            for number, one in enumerate(pool.map(_looked_over, plan.comparisons), 1):
+                found.append(one)
+                if progress is not None:
+                    progress(one.area_id, number, len(plan.comparisons))
+        finally:
+            # Whoever stops it does not wait for the areas that are still to come.
+            pool.shutdown(wait=False, cancel_futures=True)
     for left in plan.unpaired:
         name = left.pipeline.name if left.pipeline else ""
         note = f"{left.code} {left.finding}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import geopandas
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from ecowatch.cli import app
 from ecowatch.raster import write_geotiff
-from ecowatch.review import make_plan, triage
+from ecowatch.review import Comparison, Triaged, make_plan, triage
 from ecowatch.settings import Review
 
 from ..walk.many_tiles import BOXES_PX, GRID, SIDE, write_review
@@ -109,6 +110,26 @@ def test_overviews_tell_the_same_order(review: tuple[Review, Path], tmp_path: Pa
     assert list(found) == ["a", "b", "d", "c"]
     for one in triage(make_plan(review[0]), workers=1):
         assert found[one.area_id].changed_share == pytest.approx(one.changed_share, abs=0.01)
+
+
+def test_whoever_stops_it_does_not_wait_for_the_other_areas(
+    review: tuple[Review, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(review[0])
+    begun: list[str] = []
+
+    def slow(comparison: Comparison) -> Triaged:
+        begun.append(comparison.area.area_id)
+        time.sleep(0.2)
+        return Triaged(comparison.area.area_id, "", "", "", "", None, None, None)
+
+    def stop(*_: object) -> None:
+        raise SystemExit(75)
+
+    monkeypatch.setattr("ecowatch.review.first_look._looked_over", slow)
+    with pytest.raises(SystemExit):
+        triage(plan, workers=1, progress=stop)
+    assert 1 <= len(begun) <= 2 < len(plan.comparisons)
 
 
 def test_the_command_prints_the_list_and_keeps_nothing(review: tuple[Review, Path], tmp_path: Path) -> None:
