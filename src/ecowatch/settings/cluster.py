@@ -220,7 +220,7 @@ class Cluster(Settings):
     @property
     def cache_bytes(self) -> int:
         """Bytes of decoded blocks that a worker keeps: the rest of its budget is for what it computes from them."""
-        return int(0.27 * bytes_of(self.memory_budget))
+        return int(0.4 * bytes_of(self.memory_budget))
 
     @property
     def elastic(self) -> bool:
