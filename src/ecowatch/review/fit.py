@@ -41,6 +41,7 @@ from .witness import Witness, fit_witnesses
 Array = np.ndarray[Any, Any]
 _DARK_QUANTILE = 0.005
 _CACHE_BYTES = 8 * 2**20
+_KEPT_BLOCKS = 9
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,10 @@ def fit_comparison(
         parts = tuple(fit_comparison(part, reading) for part in comparison.parts)
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
-    # It reads block by block; its sums need the memory more than its blocks do.
-    few = reading._replace(cache_bytes=min(reading.cache_bytes, _CACHE_BYTES))
+    # The tiles of a small area find its blocks decoded. Of a large one it reads block by block, all over it: its sums need
+    # the memory more than its blocks do.
+    most_bytes = reading.cache_bytes if len(blocks) <= _KEPT_BLOCKS else min(reading.cache_bytes, _CACHE_BYTES)
+    few = reading._replace(cache_bytes=most_bytes)
     with GridReader(comparison.grid, few) as reader:
         sample = _Sample(reader, comparison, blocks)
         measured = sample.taken(None)
