@@ -7,44 +7,26 @@ import time
 from pathlib import Path
 
 import geopandas
-import numpy as np
 import pytest
 import rasterio
 import shapely
 from rasterio.shutil import copy
-from scipy import ndimage as ndi
 from typer.testing import CliRunner
 
 from ecowatch.cli import app
-from ecowatch.raster import write_geotiff
 from ecowatch.review import Comparison, Triaged, make_plan, triage
 from ecowatch.settings import Review
 
-from ..walk.many_tiles import BOXES_PX, GRID, SIDE, write_review
+from ..walk.many_tiles import write_review, write_scenes
 
 # Changed pixels by area: much, some, none, little.
 CHANGED = {"a": (200, 160), "b": (100, 80), "c": (0, 0), "d": (40, 40)}
 
 
-def write_scenes(folder: Path) -> Path:
-    folder.mkdir()
-    rng = np.random.default_rng(5)
-    ground = np.stack([ndi.gaussian_filter(rng.standard_normal((SIDE, SIDE), np.float32), 2) for _ in range(3)])
-    levels = np.array([1500, 1300, 1000], np.float32)[:, None, None] + 2500 * ground
-    later = 1.05 * levels + 40
-    for name, (rows, cols) in CHANGED.items():
-        left, top = BOXES_PX[name][:2]
-        later[:, top + 20 : top + 20 + rows, left + 20 : left + 20 + cols] += 2500
-    for values, day in zip((levels, later), ("20250420", "20260425"), strict=True):
-        noisy = values + rng.normal(0, 15, values.shape)
-        write_geotiff(folder / f"s_{day}.tif", np.clip(noisy, 1, 9999).astype(np.uint16), GRID, nodata=0)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def review(tmp_path_factory: pytest.TempPathFactory) -> tuple[Review, Path]:
     folder = tmp_path_factory.mktemp("triage")
-    return write_review(folder, write_scenes(folder / "scenes"))
+    return write_review(folder, write_scenes(folder / "scenes", CHANGED))
 
 
 def test_areas_with_most_change_come_first(review: tuple[Review, Path]) -> None:
@@ -66,7 +48,7 @@ def test_the_number_of_workers_changes_nothing(review: tuple[Review, Path]) -> N
 
 
 def test_a_scene_that_cannot_be_read_leaves_its_areas_untold(tmp_path: Path) -> None:
-    made, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
+    made, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes", CHANGED))
     # What is damaged beforehand is quarantined by the plan.
     plan = make_plan(made)
     damaged = tmp_path / "scenes" / "s_20260425.tif"
@@ -81,7 +63,7 @@ def test_a_scene_that_cannot_be_read_leaves_its_areas_untold(tmp_path: Path) -> 
 
 
 def test_an_area_without_a_pair_is_told_as_such(tmp_path: Path) -> None:
-    scenes = write_scenes(tmp_path / "scenes")
+    scenes = write_scenes(tmp_path / "scenes", CHANGED)
     (scenes / "s_20260425.tif").unlink()
     made, _ = write_review(tmp_path, scenes)
     found = triage(make_plan(made), workers=1)
@@ -89,13 +71,13 @@ def test_an_area_without_a_pair_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_an_area_narrower_than_a_coarse_pixel_is_not_cleared(tmp_path: Path) -> None:
-    made, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
+    made, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes", CHANGED))
     west, north = 600_000, 3_400_000
     sliver = shapely.box(west + 1000, north - 3000, west + 1012, north - 1000)
     frame = geopandas.GeoDataFrame({"id": ["thin"], "name": ["thin"]}, geometry=[sliver], crs="EPSG:32650")
     frame.to_file(tmp_path / "areas.gpkg")
     (one,) = triage(make_plan(made), workers=1)
-    assert (one.usable_share, one.changed_share, one.note) == (0.0, None, "too few usable pixels")
+    assert (one.usable_share, one.changed_share) == (0.0, None) and one.note.startswith("TOO_FEW_PIXELS")
 
 
 def test_overviews_tell_the_same_order(review: tuple[Review, Path], tmp_path: Path) -> None:
@@ -110,6 +92,12 @@ def test_overviews_tell_the_same_order(review: tuple[Review, Path], tmp_path: Pa
     assert list(found) == ["a", "b", "d", "c"]
     for one in triage(make_plan(review[0]), workers=1):
         assert found[one.area_id].changed_share == pytest.approx(one.changed_share, abs=0.01)
+
+
+def test_radar_is_left_to_the_review(review: tuple[Review, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecowatch.review.first_look.is_radar", lambda _comparison: True)
+    for one in triage(make_plan(review[0]), workers=1):
+        assert (one.usable_share, one.changed_share) == (None, None) and one.note.startswith("RADAR")
 
 
 def test_whoever_stops_it_does_not_wait_for_the_other_areas(

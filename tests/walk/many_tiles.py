@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import geopandas
@@ -20,16 +21,19 @@ GRID = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (SIDE,
 # A large area, two middling ones and a small one: no two shards can be given the same number of areas.
 BOXES_PX = {"a": (20, 20, 620, 1000), "b": (660, 20, 1000, 400), "c": (660, 440, 1000, 760), "d": (700, 820, 860, 960)}
 
+CHANGED = dict.fromkeys(BOXES_PX, (35, 50))
 
-def write_scenes(folder: Path) -> Path:
-    """Write two dates with a change in each area."""
+
+def write_scenes(folder: Path, changed: Mapping[str, tuple[int, int]] = CHANGED) -> Path:
+    """Write two dates; of each area so many rows and columns change, the same in all without `changed`."""
     folder.mkdir()
     rng = np.random.default_rng(11)
     ground = np.stack([ndi.gaussian_filter(rng.standard_normal((SIDE, SIDE), np.float32), 2) for _ in range(3)])
     levels = np.array([1500, 1300, 1000], np.float32)[:, None, None] + 2500 * ground
     later = 1.05 * levels + 40
-    for left, top, _, _ in BOXES_PX.values():
-        later[:, top + 60 : top + 95, left + 40 : left + 90] += 2500
+    for name, (rows, cols) in changed.items():
+        left, top = BOXES_PX[name][:2]
+        later[:, top + 60 : top + 60 + rows, left + 40 : left + 40 + cols] += 2500
     for values, day in zip((levels, later), ("20250420", "20260425"), strict=True):
         noisy = values + rng.normal(0, 15, values.shape)
         write_geotiff(folder / f"s_{day}.tif", np.clip(noisy, 1, 9999).astype(np.uint16), GRID, nodata=0)

@@ -96,6 +96,8 @@ def _looked_over(comparison: Comparison) -> Triaged:
     part = comparison.parts[0] if comparison.parts else comparison
     days = part.before.day_text or "", part.after.day_text or ""
     head = part.area.area_id, part.area.name, part.pipeline.name, *days
+    if is_radar(part):
+        return Triaged(*head, None, None, None, "RADAR speckle passes for change on overviews; review it")
     try:
         usable, changed = _shares(part)
     except UnavailableError:
@@ -103,16 +105,14 @@ def _looked_over(comparison: Comparison) -> Triaged:
     except EcowatchError as error:
         return Triaged(*head, None, None, None, str(error))
     if changed is None:
-        return Triaged(*head, usable, None, None, "radar" if is_radar(part) else "too few usable pixels")
+        note = f"TOO_FEW_PIXELS fewer than {_LEAST_PX} coarse pixels can be compared; review it"
+        return Triaged(*head, usable, None, None, note)
     area_ha = geodesic_area_m2(part.area.geometry, part.grid.crs) / 1e4
     return Triaged(*head, usable, changed, area_ha * usable * changed)
 
 
 def _shares(comparison: Comparison) -> tuple[float, float | None]:
     """Shares of the area that can be compared, and of that which changed; None for the latter where that cannot be told."""
-    if is_radar(comparison):
-        # Single looks are noise; overviews average it in another way in every product.
-        return 0.0, None
     view = _View(comparison)
     if not view.blocks:
         # Narrower than a coarse pixel anywhere.
