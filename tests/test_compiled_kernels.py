@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from numba.core.caching import IndexDataCacheFile
 
 from ecowatch.compiled_kernels import _KernelFiles
@@ -46,3 +49,46 @@ def test_code_of_former_sources_is_not_met_while_the_new_is_written(tmp_path: Pa
     new._save_data = late
     new.save("type", "new code")
     assert seen == [None] and reader.load("type") == "new code"
+
+
+KERNELS = """
+import numpy as np
+from ecowatch.compiled_kernels import kernel
+
+@kernel
+def doubled(values):
+    out = np.empty_like(values)
+    for i in range(len(values)):
+        out[i] = 2 * values[i]
+    return out
+
+@kernel
+def facts(values):
+    twice = doubled(values)
+    return twice.sum(), twice[values > 1].copy(), np.sqrt(twice)
+"""
+CALLS = """
+import sys
+import numpy as np
+from my_kernels import facts
+total, large, roots = facts(np.arange({type}(4)))
+assert total == 12 and large.tolist() == [4, 6] and np.allclose(roots**2, [0, 2, 4, 6])
+print(sum(facts.stats.cache_hits.values()), "numba.typed.typedlist" in sys.modules)
+"""
+
+
+def called(folder: Path, *types: str) -> list[str]:
+    code = "".join(CALLS.format(type=kind) for kind in types)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.compiled
+def test_kept_code_runs_without_the_compiler_and_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "my_kernels.py").write_text(KERNELS, "utf-8")
+    assert called(tmp_path, "np.int64") == ["0 True"]
+    assert called(tmp_path, "np.int64") == ["1 False"]
+    # What is kept, then something to compile, then what is kept again.
+    assert called(tmp_path, "np.int64", "np.float64", "np.int64") == ["1 False", "1 True", "1 True"]
+    assert called(tmp_path, "np.float64", "np.int64") == ["1 False", "2 False"]

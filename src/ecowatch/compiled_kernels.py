@@ -12,6 +12,7 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
+from numba.core.runtime import rtsys
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -46,6 +47,12 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         # Numba looks at the file of the kernel alone; the code of kernels that it calls from other files is part of its own.
         stamp = (self._impl.locator.get_source_stamp(), _kernels_digest())
         self._cache_file = _KernelFiles(self.cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load what was compiled before; Numba would first load all of its compiler, which compiling loads by itself."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
 
 @cache

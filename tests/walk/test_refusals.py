@@ -80,6 +80,35 @@ def test_help_answers_without_numpy() -> None:
     assert "run" in done.stdout and "plan" in done.stdout
 
 
+LEAN = """
+import sys
+from ecowatch.cli import main
+from ecowatch.cli.lean import lean_imports
+unasked = ["boto3", "jinja2", "geopandas", "pandas", "pyarrow"]
+def told():
+    with lean_imports():
+        import ecowatch.report, ecowatch.review
+    print(*[name for name in unasked if name in sys.modules])
+sys.argv = ["ecowatch", "version"]
+{first}
+told()
+import boto3, geopandas, pyarrow
+"""
+
+
+def test_a_review_begins_without_what_nobody_asked_for() -> None:
+    """In the program; whoever calls its commands has their own packages whole."""
+
+    def said(first: str) -> list[str]:
+        code = LEAN.format(first=first)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1].split()
+
+    assert said("try: main()\nexcept SystemExit: pass") == []
+    assert "geopandas" in said("")
+
+
 def test_an_unknown_key_is_bad_configuration(review_file: Path) -> None:
     review_file.write_text(review_file.read_text("utf-8").replace("quicklook", "quiklook"), "utf-8")
     done = process(*arguments_of(review_file))

@@ -1,7 +1,5 @@
 """The command line. Heavy modules are imported inside the commands: ``--help`` must answer at once."""
 
-import gc
-
 from . import (  # noqa: F401 - registers their commands
     accounts,
     assessments,
@@ -15,13 +13,13 @@ from . import (  # noqa: F401 - registers their commands
     shards,
 )
 from .ending import left_at_once
+from .lean import begin_program
 from .reviews import app
 
 
 def main() -> None:
     """Entry point of the command ``ecowatch``."""
-    # Two hundred thousand things are made by importing, and stay: to look for rubbish among them takes a tenth of the start.
-    gc.set_threshold(10_000)
+    begin_program()
     with left_at_once():
         app()
 

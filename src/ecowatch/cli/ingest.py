@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ExitCode
 from ..texts import text
+from .lean import lean_imports
 from .options import ClusterFile, LangOption, LogOption, ReviewFile
 from .reviews import app, load_settings
 from .teller import LogForm, Teller, errors_told, language_of
@@ -24,7 +25,8 @@ def ingest(
     """Decode the JPEG 2000 bands of a review once and keep them as GeoTIFF; a run does this by itself where it pays."""
     teller = Teller(log, language_of(lang))
     with errors_told(teller):
-        from ..review import ingest_review  # noqa: PLC0415
+        with lean_imports():
+            from ..review import ingest_review  # noqa: PLC0415
 
         settings, place = load_settings(review, cluster)
         with teller:

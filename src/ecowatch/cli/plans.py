@@ -10,6 +10,7 @@ import typer
 
 from ..errors import ExitCode
 from ..texts import text
+from .lean import lean_imports
 from .options import ClusterFile, JsonOption, LangOption, LogOption, ReviewFile
 from .reviews import app, load_settings
 from .teller import LogForm, Teller, errors_told, language_of
@@ -45,8 +46,9 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
             raise typer.BadParameter("it ends in a list; there is no plan to write", param_hint="--triage")
         _triage(review, cluster, teller, as_json=as_json)
     with errors_told(teller):
-        from ..review import plan_to_file  # noqa: PLC0415
-        from ..settings import Rates, load  # noqa: PLC0415
+        with lean_imports():
+            from ..review import plan_to_file  # noqa: PLC0415
+            from ..settings import Rates, load  # noqa: PLC0415
 
         numbers = _numbers(workers)
         settings, place = load_settings(review, cluster)
@@ -67,7 +69,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 
 def _triage(review: Path, cluster: Path | None, teller: Teller, *, as_json: bool) -> NoReturn:
     with errors_told(teller):
-        from ..review import make_plan, triage  # noqa: PLC0415
+        with lean_imports():
+            from ..review import make_plan, triage  # noqa: PLC0415
 
         settings, place = load_settings(review, cluster)
         with teller:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
@@ -18,6 +15,7 @@ from ..codes import ChangeKind
 from ..errors import ExitCode
 from ..texts import text
 from .ending import ending
+from .lean import lean_imports
 from .lines import boundary_of, tell_boundary
 from .options import (
     AreaIds,
@@ -152,7 +150,7 @@ def carry_out(
 ) -> None:
     """Carry a review out, or some of its areas, in `threads` if so; enter it, tell of its end, leave with its exit code."""
     with errors_told(teller):
-        with _lean_imports():
+        with lean_imports():
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import run_review  # noqa: PLC0415
 
@@ -169,26 +167,6 @@ def carry_out(
             finish(teller, result, rules, entry.reissue)
 
 
-@contextmanager
-def _lean_imports() -> Iterator[None]:
-    """Import without a search for rubbish, of which there is none, and without what nobody asked for.
-
-    Rasterio imports boto3 where it finds it, for sessions of its own; here addresses and keys go to GDAL as options, and a
-    fifth of a second would be lost at each start.
-    """
-    gc.disable()
-    absent = "boto3" not in sys.modules
-    if absent:
-        sys.modules["boto3"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules["boto3"]
-        gc.freeze()
-        gc.enable()
-
-
 def _load_ahead(cluster: Cluster) -> None:
     """Load compiled code while the plan is made, which waits for files most of its time; other processes load their own."""
     if cluster.scheduler == "threads":
@@ -200,7 +178,8 @@ def _load_ahead(cluster: Cluster) -> None:
 
 def _run_shard(path: Path, cluster: Path | None, teller: Teller, plan: Path | None, shard: str) -> NoReturn:
     with errors_told(teller):
-        from ..review import Shard, run_shard  # noqa: PLC0415
+        with lean_imports():
+            from ..review import Shard, run_shard  # noqa: PLC0415
 
         if plan is None or not shard:
             raise typer.BadParameter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .lean import lean_imports
 from .options import ClusterFile, EnterOption, LangOption, LogOption, PlanFile, ReissueOption, ReviewFile
 from .reviews import Entry, app, finish, load_settings
 from .teller import LogForm, Teller, errors_told, language_of
@@ -20,8 +21,9 @@ def merge(
     """Put the shards of a plan together and write the GeoPackage; a missing shard is named, its tiles are not observed."""
     teller = Teller(log, language_of(lang))
     with errors_told(teller):
-        from ..report import write_quicklooks  # noqa: PLC0415
-        from ..review import merge_review  # noqa: PLC0415
+        with lean_imports():
+            from ..report import write_quicklooks  # noqa: PLC0415
+            from ..review import merge_review  # noqa: PLC0415
 
         settings, place = load_settings(review, cluster)
         entry = Entry(ledger, reissue)

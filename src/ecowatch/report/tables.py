@@ -32,32 +32,36 @@ def run_table(folder: Path, language: Language) -> tuple[list[str], list[list[st
 
 def _rows(folder: Path, language: Language) -> Iterator[list[str]]:
     package = folder / "flagged.gpkg"
-    import pyogrio  # noqa: PLC0415 - brings pandas along; what writes pictures does not need it
-
-    areas = pyogrio.read_dataframe(package, layer="area_summary", read_geometry=False)
-    patches = pyogrio.read_dataframe(package, layer="patch", read_geometry=False)
     counts: defaultdict[Any, list[float]] = defaultdict(lambda: [0, 0.0])
-    for row in patches.itertuples():
-        natural = getattr(row, f"natural_{language}")
+    for row in _table(package, "patch"):
         # A natural change is no human activity, but it is more than "undetermined".
-        name = natural if isinstance(natural, str) else getattr(row, f"activity_{language}")
-        entry = counts[row.area_id, row.pipeline, f"{row.activity_code} {name}"]
+        name = row[f"natural_{language}"] or row[f"activity_{language}"]
+        entry = counts[row["area_id"], row["pipeline"], f"{row['activity_code']} {name}"]
         entry[0] += 1
-        entry[1] += row.area_ha
-    for area in areas.itertuples():
-        name = f"{area.area_id} {area.area_name}"
-        if not isinstance(area.before_date, str):
-            yield [name, text("not_compared", language), "0.0 %", str(area.note), "", ""]
+        entry[1] += row["area_ha"]
+    for area in _table(package, "area_summary"):
+        name = f"{area['area_id']} {area['area_name']}"
+        if area["before_date"] is None:
+            yield [name, text("not_compared", language), "0.0 %", str(area["note"]), "", ""]
             continue
-        found = {key[2]: entry for key, entry in counts.items() if key[:2] == (area.area_id, area.pipeline)}
-        first = [name, f"{area.before_date} → {area.after_date}", f"{100 * area.observed_share:.1f} %"]
+        own = area["area_id"], area["pipeline"]
+        found = {key[2]: entry for key, entry in counts.items() if key[:2] == own}
+        first = [name, f"{area['before_date']} → {area['after_date']}", f"{100 * area['observed_share']:.1f} %"]
         if not found:
             yield [*first, text("none_flagged", language), "0", "0.00"]
         for number, (activity, (count, hectares)) in enumerate(sorted(found.items())):
             lead = first if number == 0 else ["", "", ""]
             yield [*lead, activity, str(int(count)), f"{hectares:.2f}"]
-        if area.suppressed:
+        if area["suppressed"]:
             told = text("set_aside", language)
-            yield ["", "", "", told, str(int(area.suppressed)), f"{area.suppressed_ha:.2f}"]
+            yield ["", "", "", told, str(int(area["suppressed"])), f"{area['suppressed_ha']:.2f}"]
     totals = json.loads((folder / "run.json").read_text("utf-8"))["totals"]
     yield [text("total_once", language), "", "", "", str(totals["patches"]), f"{totals['patch_ha']:.2f}"]
+
+
+def _table(package: Path, layer: str) -> list[dict[str, Any]]:
+    """Return the rows of a layer without their geometries."""
+    import pyogrio.raw  # noqa: PLC0415 - brings pandas along where it is imported first
+
+    meta, _, _, columns = pyogrio.raw.read(package, layer=layer, read_geometry=False)
+    return [dict(zip(meta["fields"], row, strict=True)) for row in zip(*columns, strict=True)]

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import shapely
 from pyproj import CRS
 
 from ..atomic import replacing, storage_error
@@ -17,9 +19,10 @@ from ..errors import StorageError
 from ..grid import geodesic_area_m2
 from .result import AreaResult
 
+Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
 
-_TEXT, _REAL, _WHOLE = "string", "float64", "Int64"
+_TEXT, _REAL, _WHOLE = "string", "float64", "int64"
 _PATCH = {
     "patch_id": _TEXT,
     "area_id": _TEXT,
@@ -224,18 +227,20 @@ def _write_layer(
     crs: CRS,
     metadata: Mapping[str, Any],
 ) -> None:
-    import geopandas  # noqa: PLC0415 - brings pandas along, which workers never need
-    import pandas as pd  # noqa: PLC0415
-    import pyogrio  # noqa: PLC0415
+    import pyogrio.raw  # noqa: PLC0415 - brings pandas along where it is imported first, which workers never need
 
-    data: dict[str, Any] = {name: pd.array([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()}
-    frame = geopandas.GeoDataFrame(data, geometry=[row["geometry"] for row in rows], crs=crs)
+    data, absent = zip(*(_column([row[name] for row in rows], kind) for name, kind in columns.items()), strict=True)
+    code = crs.to_epsg()
     first = not path.exists()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A geometry of type")
-        pyogrio.write_dataframe(
-            frame,
+        pyogrio.raw.write(
             path,
+            shapely.to_wkb(np.array([row["geometry"] for row in rows], object)),
+            data,
+            list(columns),
+            absent,
+            crs=f"EPSG:{code}" if code else crs.to_wkt("WKT1_GDAL"),
             layer=layer,
             driver="GPKG",
             geometry_type=kind,
@@ -245,6 +250,14 @@ def _write_layer(
             # On a layer, not on the file: GDAL copies a file's metadata to a sidecar whenever the file is read.
             layer_metadata={"ecowatch": json.dumps(metadata, ensure_ascii=False, sort_keys=True)} if first else None,
         )
+
+
+def _column(values: Sequence[Any], kind: str) -> tuple[Array, Array]:
+    """Return the values of a column as GDAL is given them, and where there are none."""
+    absent = np.array([value is None for value in values], bool)
+    if kind == _TEXT:
+        return np.array(values, object), absent
+    return np.array([0 if value is None else value for value in values], kind), absent
 
 
 def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:
