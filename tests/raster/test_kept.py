@@ -114,3 +114,16 @@ def test_memory_serves_blocks_of_the_same_size_only() -> None:
             values[:] = number
             kept.part(("block", number, _), Window(0, 0, 8, 8), lambda v=values: Pixels(v, None), most_bytes=0)  # type: ignore[misc]
             del values
+
+
+def test_blocks_of_a_thread_that_has_ended_are_taken_over() -> None:
+    kept, other, decoder = Kept(), Kept(), Decoder()
+    for number in (0, 1):
+        ask(other, decoder, number, ALL, blocks=2)
+    ask(kept, decoder, 1, ALL, blocks=2)
+    kept.take_over(other, most_bytes=2 * BLOCK_BYTES)
+    for number in (0, 1):
+        ask(kept, decoder, number, ALL, blocks=2)
+    assert decoder.calls == [0, 1, 1]
+    ask(other, decoder, 1, ALL)
+    assert decoder.calls == [0, 1, 1, 1], "what was handed over is not kept twice"

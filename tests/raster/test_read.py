@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from ecowatch.prepare import ShiftField, shifted, with_cells
 from ecowatch.raster import (
     GridReader,
     Layer,
+    Reading,
     burn,
+    by_block,
     inspect,
     placement,
     read_coarse,
@@ -263,3 +266,41 @@ def test_a_file_without_georeference_is_opened_in_silence_while_another_thread_e
     command = [sys.executable, "-c", OPENED_BY_TWO_THREADS, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_threads_share_blocks_out_and_change_nothing(scene: tuple[Path, np.ndarray], fast: bool) -> None:
+    if fast:
+        pytest.importorskip("imagecodecs")
+    path, image = scene
+    layers = layers_of(path)
+    grid, reading = layers[0].grid, Reading(fast)
+    blocks = list(grid.blocks())
+    threads: set[int] = set()
+
+    def total(reader: GridReader, block: Window) -> int:
+        threads.add(threading.get_ident())
+        return int(reader.read(layers, block).values.sum())
+
+    with GridReader(grid, reading) as reader:
+        alone = by_block(reader, total, blocks, hands=1)
+        assert sum(alone) == image.sum() and len(set(alone)) > 1
+        for hands in (2, 3, 99):
+            threads.clear()
+            assert by_block(reader, total, blocks, hands=hands) == alone
+            assert 1 < len(threads) <= min(hands, len(blocks))
+        assert by_block(reader, total, [], hands=2) == []
+
+
+def test_an_unreadable_block_in_another_thread_is_told(scene: tuple[Path, np.ndarray]) -> None:
+    layers = layers_of(scene[0])
+    blocks = list(layers[0].grid.blocks())
+    files = len(list(Path("/proc/self/fd").iterdir()))
+
+    def refused(_reader: GridReader, block: Window) -> None:
+        if block == blocks[1]:
+            raise SceneError("RASTER_UNREADABLE", scene[0], "torn", "fetch it again")
+
+    with GridReader(layers[0].grid) as reader, pytest.raises(SceneError, match="RASTER_UNREADABLE"):
+        by_block(reader, refused, blocks, hands=2)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= files

@@ -13,7 +13,7 @@ import yaml
 
 from ecowatch.errors import ConfigError, ExitCode, UnavailableError
 from ecowatch.review.engine import started
-from ecowatch.review.places import job_options, pod_resources, pods_manifest
+from ecowatch.review.places import hands_of, job_options, pod_resources, pods_manifest
 from ecowatch.settings import Cluster, Kubernetes, Queue
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -172,3 +172,19 @@ def test_an_indexed_job_covers_every_shard() -> None:
     assert (
         yaml.safe_load((ROOT / "configs/kubernetes/cronjob.yaml").read_text())["spec"]["concurrencyPolicy"] == "Forbid"
     )
+
+
+@pytest.mark.parametrize(
+    ("workers", "jobs", "hands"),
+    [
+        ({"tcp://10.0.0.1:1": 1, "tcp://10.0.0.1:2": 1}, 1, 2),
+        ({"tcp://10.0.0.1:1": 1, "tcp://10.0.0.1:2": 1}, 2, 1),
+        ({"tcp://10.0.0.1:1": 1, "tcp://10.0.0.2:1": 1}, 1, 1),
+        ({"inproc://127.0.0.1/7/1": 3}, 1, 3),
+        ({f"tcp://127.0.0.1:{port}": 1 for port in range(9)}, 2, 4),
+        ({}, 1, 1),
+        ({"tcp://10.0.0.1:1": 1}, 0, 1),
+    ],
+)
+def test_a_job_has_the_hands_of_workers_beside_it_that_wait(workers: dict[str, int], jobs: int, hands: int) -> None:
+    assert hands_of(workers, jobs) == hands

@@ -3,7 +3,7 @@
 from .coarse import read_coarse, sample_numbers
 from .files import RasterInfo, gdal_env, gdal_version, inspect
 from .layer import Layer, Pixels, Reading, placement
-from .read import GridReader
+from .read import GridReader, by_block
 from .tiles import require_fast
 from .transcode import SLOW_DRIVERS, copy_path, is_sound, seal_of, transcode
 from .vectorize import burn
@@ -17,6 +17,7 @@ __all__ = [
     "RasterInfo",
     "Reading",
     "burn",
+    "by_block",
     "copy_path",
     "gdal_env",
     "gdal_version",

@@ -78,13 +78,32 @@ class Kept:
         for parts in (self._soon, self._late):
             if (found := parts.find(key, part)) is not None:
                 return found
-        pixels = self._blocks[key] = decoded()
+        pixels = decoded()
+        self._keep(key, pixels, most_bytes)
+        return _cut(pixels, part)
+
+    def _keep(self, key: Hashable, pixels: Pixels, most_bytes: int) -> None:
+        self._blocks[key] = pixels
         self._bytes += pixels.values.nbytes
         while self._bytes > most_bytes and len(self._blocks) > 1:
             given_up = self._blocks.popitem(last=False)[1].values
             self._bytes -= given_up.nbytes
             self._take_back(given_up)
-        return _cut(pixels, part)
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._files:
+            opened = self._files.popitem()[1]
+            if opened is not None:
+                opened.close()
+
+    def take_over(self, other: Kept, *, most_bytes: int) -> None:
+        """Keep the decoded blocks that another thread gave up, as if this one had decoded them last."""
+        while other._blocks:
+            key, pixels = other._blocks.popitem(last=False)
+            if key not in self._blocks:
+                self._keep(key, pixels, most_bytes)
+        other._bytes = 0
 
     def buffer(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an array for the pixels of a block, with any content: of one that was given up, where its size fits.
@@ -177,4 +196,12 @@ def own() -> Kept:
     kept: Kept | None = getattr(_OWN, "kept", None)
     if kept is None or kept.pid != os.getpid():
         kept = _OWN.kept = Kept()
+    return kept
+
+
+def given_up() -> Kept:
+    """Return what this thread kept, its files closed; the thread keeps nothing of it."""
+    kept = own()
+    del _OWN.kept
+    kept.close()
     return kept

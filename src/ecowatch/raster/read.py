@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from affine import Affine
@@ -28,11 +29,12 @@ from ..prepare import (
     support_px,
 )
 from .files import gdal_env, open_checked, unreadable
-from .kept import own
+from .kept import Kept, given_up, own
 from .layer import Layer, Pixels, Placement, Reading, footprint_mask, placement, same_file, whole_numbers, window_over
 from .tiles import TileReader
 
 Array = np.ndarray[Any, Any]
+Found = TypeVar("Found")
 
 
 class _Group(NamedTuple):
@@ -58,8 +60,8 @@ class GridReader:
     """
 
     def __init__(self, grid: Grid, reading: Reading = Reading()) -> None:  # noqa: B008 - a frozen value
-        self._grid = grid
-        self._reading = reading
+        self.grid = grid
+        self.reading = reading
         self._env = gdal_env()
         self._kept = own()
         self._places: dict[tuple[Path, int], Placement | None] = {}
@@ -182,7 +184,7 @@ class GridReader:
             key,
             part.moved(-block.row0, -block.col0),
             lambda: self._decode(layers, block, shift, categorical),
-            most_bytes=self._reading.cache_bytes,
+            most_bytes=self.reading.cache_bytes,
         )
 
     def _key(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None) -> tuple[Any, ...]:
@@ -204,7 +206,7 @@ class GridReader:
 
     @cached_property
     def _grid_name(self) -> tuple[Any, ...]:
-        return self._grid.crs.to_wkt(), tuple(self._grid.transform)[:6]
+        return self.grid.crs.to_wkt(), tuple(self.grid.transform)[:6]
 
     def _decode(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None, categorical: bool) -> Pixels:
         values = self._kept.buffer((len(layers), *block.shape), layers[0].dtype)
@@ -229,7 +231,7 @@ class GridReader:
     def _place(self, layer: Layer) -> Placement | None:
         key = (layer.path, layer.index)
         if key not in self._places:
-            self._places[key] = placement(layer.grid, self._grid)
+            self._places[key] = placement(layer.grid, self.grid)
         return self._places[key]
 
     def _dataset(self, layer: Layer) -> Any:
@@ -277,7 +279,7 @@ class GridReader:
             out[:] = whole_numbers(group[0], self._dataset(group[0]).read(indexes, window=place))
 
     def _tile_reader(self, layer: Layer) -> TileReader | None:
-        if not self._reading.fast or layer.driver != "GTiff" or is_object(layer.path):
+        if not self.reading.fast or layer.driver != "GTiff" or is_object(layer.path):
             return None
         tiles: TileReader | None = self._kept.file(
             (layer.path, layer.digest, "tiles"), lambda: TileReader.of(layer.path)
@@ -295,14 +297,14 @@ class GridReader:
         # The measured shift is folded into the target transform: position and warp in one interpolation.
         out[:] = group[0].fill or 0
         shift_px = (0.0, 0.0) if shift is None else shift.around(block.row0, block.col0, BLOCK_PX)
-        target = self._grid.cropped(block)
+        target = self.grid.cropped(block)
         transform = target.transform * Affine.translation(shift_px[1], shift_px[0])
         covered = footprint_mask(group[0].grid, target, transform)
         if not covered.any():
             return covered
         layer = group[0]
         reach = math.ceil(max(map(abs, shift_px))) + 4
-        source = window_over(layer.grid, self._grid.cropped(block.padded(reach)))
+        source = window_over(layer.grid, self.grid.cropped(block.padded(reach)))
         if source is None:
             return np.zeros_like(covered)
         window = RasterWindow(source.col0, source.row0, *source.shape[::-1])
@@ -319,6 +321,46 @@ class GridReader:
             num_threads=1,
         )
         return covered
+
+
+def by_block(
+    reader: GridReader, function: Callable[[GridReader, Window], Found], blocks: Sequence[Window], *, hands: int
+) -> list[Found]:
+    """Call a function with each block, and return what it gives, in their order; threads share the blocks out.
+
+    Decoding and compiled code work without Python's lock. Each thread reads with handles of its own; what they decoded is
+    then kept by the calling one.
+
+    Parameters
+    ----------
+    reader
+        Open, of the calling thread.
+    function
+        Is given a reader and a block.
+    blocks
+        Windows of the grid.
+    hands
+        Threads, the calling one among them.
+    """
+    hands = max(1, min(hands, len(blocks)))
+
+    def share(number: int) -> tuple[list[Found], Kept]:
+        try:
+            with GridReader(reader.grid, reader.reading) as other:
+                found = [function(other, block) for block in blocks[number::hands]]
+        finally:
+            kept = given_up()
+        return found, kept
+
+    if hands == 1:
+        return [function(reader, block) for block in blocks]
+    with ThreadPoolExecutor(hands - 1, thread_name_prefix="hand") as pool:
+        others = [pool.submit(share, number) for number in range(1, hands)]
+        found = {0: [function(reader, block) for block in blocks[::hands]]}
+        for number, other in enumerate(others, 1):
+            found[number], kept = other.result()
+            own().take_over(kept, most_bytes=reader.reading.cache_bytes)
+    return [found[index % hands][index // hands] for index in range(len(blocks))]
 
 
 def _blocks_of(window: Window) -> Iterator[Window]:

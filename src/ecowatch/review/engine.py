@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,16 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Status
 from ..errors import EcowatchError, UnavailableError
 from ..raster import Reading, require_fast
 from ..settings import Cluster
-from .places import WORKER_ENVIRONMENT, extra, job_options, no_pods, pods_manifest
+from .places import (
+    WORKER_ENVIRONMENT,
+    extra,
+    hands_of,
+    job_options,
+    no_pods,
+    no_worker,
+    pods_manifest,
+    scheduler_lost,
+)
 from .tile import warm_up
 
 # The sampling profiler serves a dashboard that is not started. Fifteen seconds would pass before a lost job is replaced.
@@ -86,6 +95,10 @@ class Engine:
             return self.cluster.workers
         self._check_connected()
         return max(len(_workers(self.client)), 1)
+
+    def hands(self, jobs: int) -> int:
+        """Return how many threads each of so many jobs may use."""
+        return hands_of(_workers(self.client), jobs)
 
     def each(self, jobs: Iterable[Job], *, count: int = 1) -> Iterator[tuple[Any, str | None]]:
         """Run jobs with a bounded number under way; yield each job's name and error as it ends.
@@ -150,18 +163,18 @@ class Engine:
             self._check_connected()
             absent_since = None if _workers(self.client) else absent_since or time.monotonic()
             if absent_since and time.monotonic() - absent_since > self.cluster.worker_wait_s:
-                raise _no_worker(self.cluster)
+                raise no_worker(self.cluster)
 
     def _check_connected(self) -> None:
         """End the run where the scheduler is gone: Dask would try for half a minute to meet it again, and then fail anyhow."""
         if self.client.status != "running":
-            raise _scheduler_lost(self.cluster)
+            raise scheduler_lost(self.cluster)
 
     def _outcome(self, future: Future, count: int) -> tuple[Sequence[str | None], bool]:
         """Return the errors of a bundle of so many jobs, and whether its workers died."""
         # Nothing is fetched: a result that lay on a worker that died meanwhile would be waited for, perhaps for ever.
         if future.status == "cancelled":
-            raise _scheduler_lost(self.cluster)
+            raise scheduler_lost(self.cluster)
         if future.status != "error":
             return [None] * count, False
         error = future.exception()
@@ -216,25 +229,13 @@ def _carried_out(calls: Sequence[tuple[Callable[..., None], tuple[Any, ...]]]) -
         raise _TaskErrors(*errors)
 
 
-def _workers(client: Client) -> Collection[str]:
-    """Addresses of the workers that are up; `scheduler_info` leaves them out where its own polling comes between."""
-    addresses: Collection[str] = ()
+def _workers(client: Client) -> Mapping[str, int]:
+    """Threads by address of the workers that are up; `scheduler_info` leaves some out where its own polling comes between."""
+    threads: Mapping[str, int] = {}
     # Where the scheduler is gone, the client cancels what is under way and, in the end, has none to ask.
     with suppress(OSError, AttributeError):
-        addresses = client.nthreads()
-    return addresses
-
-
-def _scheduler_lost(cluster: Cluster) -> UnavailableError:
-    finding, remedy = "the scheduler went away", "start it, then resume; finished work is kept"
-    return UnavailableError("SCHEDULER_LOST", cluster.scheduler, finding, remedy)
-
-
-def _no_worker(cluster: Cluster) -> UnavailableError:
-    finding = f"no worker for {cluster.worker_wait_s:g} s"
-    where = "look at the queue and at queue.log_folder" if cluster.queue else "start workers"
-    remedy = f"{where}, or raise 'worker_wait_s'; then resume: finished work is kept"
-    return UnavailableError("NO_WORKER", cluster.scheduler, finding, remedy)
+        threads = client.nthreads()
+    return threads
 
 
 def _as_text(error: BaseException) -> str:
@@ -367,7 +368,7 @@ def _await_worker(client: Client, cluster: Cluster, submission: _Submission | No
                 "JOB_REFUSED", cluster.scheduler, submission.refusal, "correct [queue], or try again"
             )
         if time.monotonic() > until:
-            raise _no_worker(cluster)
+            raise no_worker(cluster)
         time.sleep(0.1)
 
 

@@ -10,8 +10,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -32,11 +32,14 @@ from ..errors import SceneError
 from ..grid import BLOCK_PX, Window
 from ..patches import dark_levels
 from ..prepare import PlacedShift, ShiftField
-from ..raster import GridReader, Reading, burn
+from ..raster import GridReader, Reading, burn, by_block
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
-from .shift import field_of, refuse_residual, shift_to_apply, shifts_by_block
+from .shift import field_of, measured_windows, refuse_residual, shift_to_apply, shifts_of
 from .witness import Witness, fit_witnesses
+
+if TYPE_CHECKING:
+    from .choice import DateGroup
 
 Array = np.ndarray[Any, Any]
 _DARK_QUANTILE = 0.005
@@ -165,8 +168,19 @@ def _witness_from(d: dict[str, Any]) -> Witness:
 def fit_comparison(
     comparison: Comparison,
     reading: Reading = Reading(),  # noqa: B008 - a frozen value
+    *,
+    hands: int = 1,
 ) -> Fit:
     """Measure shift, transform and thresholds of a comparison.
+
+    Parameters
+    ----------
+    comparison
+        What is compared.
+    reading
+        How files are read.
+    hands
+        Threads that share the blocks of the lattice; they change nothing but the time it takes.
 
     Raises
     ------
@@ -176,7 +190,7 @@ def fit_comparison(
         Where no block of the lattice can be read.
     """
     if comparison.parts:
-        parts = tuple(fit_comparison(part, reading) for part in comparison.parts)
+        parts = tuple(fit_comparison(part, reading, hands=hands) for part in comparison.parts)
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
     # The tiles of a small area find its blocks decoded. Of a large one it reads block by block, all over it: its sums need
@@ -184,7 +198,7 @@ def fit_comparison(
     most_bytes = reading.cache_bytes if len(blocks) <= _KEPT_BLOCKS else min(reading.cache_bytes, _CACHE_BYTES)
     few = reading._replace(cache_bytes=most_bytes)
     with GridReader(comparison.grid, few) as reader:
-        sample = _Sample(reader, comparison, blocks)
+        sample = _Sample(reader, comparison, blocks, hands)
         measured = sample.taken(None)
         applied = shift_to_apply(comparison, measured)
         residual = measured if applied is None else sample.taken(applied)
@@ -273,57 +287,67 @@ def lattice_blocks(comparison: Comparison) -> list[Window]:
         step -= 1
 
 
+class _BlockSample(NamedTuple):
+    """Of one block: displacements measured on it, reflectances ``(band, n)`` of both dates, or why it cannot be read."""
+
+    shifts: list[PlacedShift]
+    dates: tuple[Array, Array] | None = None
+    unreadable: SceneError | None = None
+
+
 class _Sample:
     """Reflectances of usable pixels on a fixed pixel lattice, gathered while displacements are measured on the same blocks."""
 
-    def __init__(self, reader: GridReader, comparison: Comparison, blocks: list[Window]) -> None:
+    def __init__(self, reader: GridReader, comparison: Comparison, blocks: list[Window], hands: int) -> None:
         self.windowed = comparison.pipeline.detect.method in WINDOWED
-        self._reader, self._comparison, self._blocks = reader, comparison, blocks
+        self._reader, self._comparison, self._blocks, self._hands = reader, comparison, blocks, hands
         geometry, grid = comparison.area.geometry, comparison.grid
         self._insides = {} if self.windowed else {block: burn(geometry, grid.cropped(block)) for block in blocks}
         self.stride = _stride(comparison, sum(int(inside.sum()) for inside in self._insides.values()))
-        self._columns: tuple[list[Array], list[Array]] = ([], [])
-        self._unreadable: list[SceneError] = []
+        self._measured = measured_windows(comparison, blocks)
+        self._found: list[_BlockSample] = []
 
     def taken(self, shift: ShiftField | None) -> ShiftField | None:
         """Take the sample with a displacement taken out; return the displacement that is left."""
-        self._columns, self._unreadable = ([], []), []
-        shifts: list[PlacedShift] = []
-        for block, found in shifts_by_block(self._reader, self._comparison, self._blocks, shift):
-            shifts += found
-            if not self.windowed:
-                self._take(block, shift)
-        return field_of(self._comparison, shifts)
+        self._found = by_block(self._reader, partial(self._block, shift=shift), self._blocks, hands=self._hands)
+        return field_of(self._comparison, [s for block in self._found for s in block.shifts])
 
     def values(self) -> tuple[Array, Array]:
         """Return both dates of what was taken last, float64 ``(band, n)``."""
-        if len(self._unreadable) == len(self._blocks):
-            raise self._unreadable[0]
+        unreadable = [block.unreadable for block in self._found if block.unreadable is not None]
+        if len(unreadable) == len(self._blocks):
+            raise unreadable[0]
         empty = np.empty((len(feature_radiometry(self._comparison, self._comparison.before)[0]), 0))
-        before, after = (np.concatenate([empty, *column], axis=1) for column in self._columns)
+        dates = [block.dates for block in self._found if block.dates is not None]
+        before, after = (np.concatenate([empty, *(pair[date] for pair in dates)], axis=1) for date in (0, 1))
         return before, after
 
-    def _take(self, block: Window, shift: ShiftField | None) -> None:
+    def _block(self, reader: GridReader, block: Window, *, shift: ShiftField | None) -> _BlockSample:
         comparison, stride = self._comparison, self.stride
+        shifts = shifts_of(reader, comparison, self._measured[block], shift)
+        if self.windowed:
+            return _BlockSample(shifts)
         try:
-            pair = read_pair(self._reader, comparison, block, shift=shift, inside=self._insides[block])
+            pair = read_pair(reader, comparison, block, shift=shift, inside=self._insides[block])
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
-            self._unreadable.append(error)
-            return
+            return _BlockSample(shifts, unreadable=error)
         if pair.before is None or pair.after is None:
-            return
+            return _BlockSample(shifts)
         lattice = np.zeros(pair.state.shape, bool)
         lattice[-block.row0 % stride :: stride, -block.col0 % stride :: stride] = True
         usable = lattice & (pair.state == State.USABLE)
         for values, fill in zip((pair.before, pair.after), pair.fills, strict=True):
             if fill is not None:
                 usable &= (values != fill).all(axis=0)
-        for column, values, group in zip(
-            self._columns, (pair.before, pair.after), (comparison.before, comparison.after), strict=True
-        ):
+
+        def reflectance(values: Array, group: DateGroup) -> Array:
             scale, offset = np.array(feature_radiometry(comparison, group)[1]).T
-            column.append(values[:, usable] * scale[:, None] + offset[:, None])
+            result: Array = values[:, usable] * scale[:, None] + offset[:, None]
+            return result
+
+        dates = reflectance(pair.before, comparison.before), reflectance(pair.after, comparison.after)
+        return _BlockSample(shifts, dates)
 
 
 def _stride(comparison: Comparison, pixels: int) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import ConfigError, UnavailableError
 from ..settings import Cluster, Kubernetes, Queue, bytes_of, seconds_of
@@ -27,8 +29,26 @@ WORKER_ENVIRONMENT = {
 }
 # Dask's sampling profiler serves a dashboard that is not started, and takes some per cent of every tile.
 REMOTE_ENVIRONMENT = WORKER_ENVIRONMENT | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+# Each thread of a job holds blocks of its own.
+_MOST_HANDS = 4
 # A worker whose scheduler is gone must not hold its cores until the time limit.
 _ORPHAN_S = 60
+
+
+def hands_of(workers: Mapping[str, int], jobs: int) -> int:
+    """Return how many threads each of so many jobs may use: more than one where workers of the same machine have none.
+
+    Parameters
+    ----------
+    workers
+        Threads by address of each worker that is up.
+    jobs
+        There are no others.
+    """
+    by_machine: Counter[str] = Counter()
+    for address, threads in workers.items():
+        by_machine[urlsplit(address).hostname or ""] += threads
+    return max(1, min(_MOST_HANDS, min(by_machine.values(), default=1) // max(jobs, 1)))
 
 
 def job_options(cluster: Cluster, folder: Path) -> dict[str, Any]:
@@ -159,6 +179,20 @@ def pods_manifest(cluster: Cluster, name: str) -> dict[str, Any]:
         worker_command=worker_command(cluster),
     )
     return with_data(spec, wanted)
+
+
+def scheduler_lost(cluster: Cluster) -> UnavailableError:
+    """Return what is told where the scheduler does not answer any more."""
+    finding, remedy = "the scheduler went away", "start it, then resume; finished work is kept"
+    return UnavailableError("SCHEDULER_LOST", cluster.scheduler, finding, remedy)
+
+
+def no_worker(cluster: Cluster) -> UnavailableError:
+    """Return what is told where no worker came, or none came back."""
+    finding = f"no worker for {cluster.worker_wait_s:g} s"
+    where = "look at the queue and at queue.log_folder" if cluster.queue else "start workers"
+    remedy = f"{where}, or raise 'worker_wait_s'; then resume: finished work is kept"
+    return UnavailableError("NO_WORKER", cluster.scheduler, finding, remedy)
 
 
 def no_pods(wanted: Kubernetes, error: Exception) -> UnavailableError:

@@ -36,28 +36,35 @@ def measure_shift(
     shift
         What is taken out already; None for nothing.
     """
-    return field_of(comparison, [s for _, found in shifts_by_block(reader, comparison, blocks, shift) for s in found])
+    chosen = measured_windows(comparison, blocks)
+    return field_of(comparison, [s for block in blocks for s in shifts_of(reader, comparison, chosen[block], shift)])
 
 
-def shifts_by_block(
-    reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None
-) -> Iterator[tuple[Window, list[PlacedShift]]]:
-    """Yield each block, and the displacements that were measured on windows of it while it is decoded.
+def measured_windows(comparison: Comparison, blocks: Sequence[Window]) -> dict[Window, list[Window]]:
+    """Return the windows of each of the given blocks on which the displacement is measured."""
+    align = comparison.pipeline.align
+    within = {w: block for block in blocks for w in _sub_windows(block, align.window_px)}
+    chosen: dict[Window, list[Window]] = {block: [] for block in blocks}
+    for window in far_apart(list(within), align.max_windows):
+        chosen[within[window]].append(window)
+    return chosen
+
+
+def shifts_of(
+    reader: GridReader, comparison: Comparison, windows: Sequence[Window], shift: ShiftField | None
+) -> list[PlacedShift]:
+    """Return the displacements that could be measured on the given windows.
 
     Parameters
     ----------
-    reader, comparison, blocks, shift
+    reader, comparison, shift
         As for `measure_shift`.
+    windows
+        Some of `measured_windows`.
     """
-    align = comparison.pipeline.align
-    within = {w: block for block in blocks for w in _sub_windows(block, align.window_px)}
-    chosen: dict[Window, list[Window]] = {}
-    for window in far_apart(list(within), align.max_windows):
-        chosen.setdefault(within[window], []).append(window)
     pair = _pair_name(comparison, shift)
-    for block in blocks:
-        found = [_shift_of(reader, comparison, window, shift, pair) for window in chosen.get(block, ())]
-        yield block, [s for s in found if s is not None]
+    found = [_shift_of(reader, comparison, window, shift, pair) for window in windows]
+    return [s for s in found if s is not None]
 
 
 def field_of(comparison: Comparison, shifts: Sequence[PlacedShift]) -> ShiftField | None:

@@ -43,11 +43,11 @@ class TaskResult:
     error: str | None = None
 
 
-def _do_fit(comparison: Comparison, path: Path, reading: Reading) -> None:
+def _do_fit(comparison: Comparison, path: Path, reading: Reading, hands: int) -> None:
     """Fit one comparison in a worker and keep the result."""
     # It may have been done by a worker that was lost before it could tell.
     if not path.exists():
-        fit = fit_comparison(comparison, reading)
+        fit = fit_comparison(comparison, reading, hands=hands)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, fit.to_json())
 
@@ -70,7 +70,8 @@ def fit_all(
         if not kept:
             todo.append(comparison)
     seconds = {t.task.comparison.key: t.fit_seconds for t in tasks if t.fit_seconds}
-    jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading), seconds.get(c.key, math.inf)) for c in todo]
+    hands = engine.hands(len(todo))
+    jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading, hands), seconds.get(c.key, math.inf)) for c in todo]
     failures: list[TaskResult] = []
     for done, (comparison, error) in enumerate(engine.each(jobs, count=len(jobs)), 1):
         area_id, what = comparison.area.area_id, f"fit {comparison.pipeline.name}"
