@@ -281,7 +281,7 @@ def geodesic_areas_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> list[floa
     Parameters
     ----------
     geometries
-        Valid Polygons or MultiPolygons (other types have no area; cutting the edges of an invalid one would change it).
+        Valid Polygons or MultiPolygons; other types have no area.
     crs
         CRS of their coordinates.
 
@@ -295,12 +295,12 @@ def geodesic_areas_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> list[floa
     Karney, C. F. F. (2013): Algorithms for geodesics. J. Geodesy 87, 43–55, section 6; as implemented by PROJ.
     """
     geodetic = None if crs.is_geographic else _geodetic_of(crs)
-    dense = shapely.segmentize(list(geometries), _DENSIFY_DEG if geodetic is None else _DENSIFY_M)
-    if geodetic is not None:
-        dense = transformed(dense, crs, geodetic)
-    parts, owner = shapely.get_parts(dense, return_index=True)
+    parts, owner = shapely.get_parts(list(geometries), return_index=True)
     solid = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     rings, part_of = shapely.get_rings(parts[solid], return_index=True)
+    rings = _densified(rings, _DENSIFY_DEG if geodetic is None else _DENSIFY_M)
+    if geodetic is not None:
+        rings = transformed(rings, crs, geodetic)
     longitude, latitude = shapely.get_coordinates(rings).T
     shells, holes = [0.0] * len(parts), [0.0] * len(parts)
     begin, former = 0, -1
@@ -310,10 +310,20 @@ def geodesic_areas_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> list[floa
         # The first ring of a polygon is its shell; the others are holes.
         (holes if part == former else shells)[part] += area
         begin, former = end, part
-    totals = [0.0] * len(dense)
+    totals = [0.0] * len(geometries)
     for whole, shell_m2, holes_m2 in zip(owner[solid].tolist(), shells, holes, strict=False):
         totals[whole] += shell_m2 - holes_m2
     return [max(total, 0.0) for total in totals]
+
+
+def _densified(lines: np.ndarray, longest: float) -> np.ndarray:
+    """Divide the edges of lines that are longer than so much; hardly any patch has such an edge, and to ask is cheap."""
+    points, line = shapely.get_coordinates(lines, return_index=True)
+    edges = np.hypot(*np.diff(points, axis=0).T)
+    long = np.unique(line[1:][(edges > 0.999 * longest) & (line[1:] == line[:-1])])
+    dense: np.ndarray = lines.copy()
+    dense[long] = shapely.segmentize(lines[long], longest)
+    return dense
 
 
 def geodesic_length_m(line: BaseGeometry, crs: CRS) -> float:

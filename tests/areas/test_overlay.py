@@ -78,6 +78,9 @@ def test_overlapping_areas_count_once():
     # Off the central meridian by nothing the scale is 0.9996: the plane tells the same figure.
     assert union_area_m2([a, b], UTM) == pytest.approx((2 * 6000**2 - 3000**2) / 0.9996**2, rel=1e-5)
     assert union_area_m2([], UTM) == 0
+    alone = square(50, 0)
+    areas_m2 = [geodesic_area_m2(outline, UTM) for outline in (a, alone, b)]
+    assert union_area_m2([a, alone, b], UTM, areas_m2) == union_area_m2([a, alone, b], UTM)
 
 
 def test_overlaps_between_lists_pairs():

@@ -109,14 +109,25 @@ def majority(shares: Mapping[str, float]) -> str | None:
     return best if best is not None and shares[best] >= _MAJORITY else None
 
 
-def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> float:
-    """Return what the polygons cover together, in m²; what several cover counts once."""
+def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS, known_m2: Sequence[float] | None = None) -> float:
+    """Return what the polygons cover together, in m²; what several cover counts once.
+
+    Parameters
+    ----------
+    geometries, crs
+        As for `geodesic_areas_m2`.
+    known_m2
+        What that gave of each of them, where it was asked before.
+    """
     outlines = _array(geometries)
     first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     meeting = np.unique(first[first != second])
     # Only what meets another has to be joined: joining thousands of lone patches would take most of a run's last minute.
     alone = np.setdiff1d(np.arange(len(outlines)), meeting)
-    total = sum(geodesic_areas_m2([polygonal(outline) for outline in outlines[alone]], crs))
+    if known_m2 is None:
+        total = sum(geodesic_areas_m2([polygonal(outline) for outline in outlines[alone]], crs))
+    else:
+        total = sum(known_m2[number] for number in alone)
     return total + geodesic_area_m2(polygonal(shapely.union_all(outlines[meeting])), crs)
 
 

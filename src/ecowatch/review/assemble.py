@@ -165,6 +165,7 @@ def _patch_rows(
                 "carrier": carrier,
                 "change_code": None,
                 "area_ha": round(candidate.area_m2 / 1e4, 4),
+                "area_m2": candidate.area_m2,
                 "strength": strength_of(candidate.patch),
                 "observed_share": observed_around(candidate.patch, *hidden),
                 "shift_px": shift_px,

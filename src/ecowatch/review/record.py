@@ -73,10 +73,11 @@ def totals(results: Sequence[AreaResult]) -> dict[str, Any]:
     if crs is None:
         return {"patches": 0, "patch_ha": 0.0, "area_ha": 0.0, "overlaps": []}
     areas = {r.area.area_id: r.area for r in results}
-    patches = [row["geometry"] for r in results for row in r.patches]
+    rows = [row for r in results for row in r.patches]
+    patches, patches_m2 = [row["geometry"] for row in rows], [row["area_m2"] for row in rows]
     return {
         "patches": len(patches),
-        "patch_ha": round(union_area_m2(patches, crs) / 1e4, 4),
+        "patch_ha": round(union_area_m2(patches, crs, patches_m2) / 1e4, 4),
         "area_ha": round(union_area_m2([a.geometry for a in areas.values()], crs) / 1e4, 4),
         "overlaps": [
             {"areas": [a, b], "ha": round(m2 / 1e4, 4)} for a, b, m2 in overlaps_between(list(areas.values()))
