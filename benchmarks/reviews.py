@@ -202,8 +202,9 @@ class Workers:
                 with suppress(OSError, ValueError):
                     status = Path(f"/proc/{child.pid}/status").read_text("ascii")
                     told = dict(line.split(":", 1) for line in status.splitlines())
-                    command = Path(f"/proc/{child.pid}/cmdline").read_bytes()
-                    if b"spawn_main" in command and "VmHWM" in told:
+                    # Workers are forked from a process that only imports; until they are named, all have its command line.
+                    parent = Path(f"/proc/{int(told['PPid'])}/cmdline").read_bytes()
+                    if b"forkserver" in parent and "VmHWM" in told:
                         self._most_kb[f"{child.pid}"] = int(told["VmHWM"].split()[0])
 
     def peak_mb(self) -> float:

@@ -6,6 +6,7 @@ by round, each once a round, and what counts is the median of the ratios of each
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -65,15 +67,20 @@ def spent_apart(command: Sequence[str], environment: Mapping[str, str] | None = 
 
     Memory is the largest sum of resident sizes over its tree, looked at every 50 ms.
     """
+    _adopt_orphans()
+    tree: set[int] = set()
     start = time.perf_counter()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=told, stderr=errors, env={**os.environ, **(environment or {})})
         peak = 0
         while process.poll() is None:
-            peak = max(peak, tree_bytes(process.pid))
+            peak = max(peak, tree_bytes(process.pid, tree))
             time.sleep(SAMPLE_S)
         wall = time.perf_counter() - start
+        for pid in tree - {process.pid}:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         errors.seek(0)
         if process.returncode:
@@ -84,8 +91,15 @@ def spent_apart(command: Sequence[str], environment: Mapping[str, str] | None = 
     return Spent(wall, cpu, peak / 2**20), printed
 
 
-def tree_bytes(pid: int) -> int:
-    """Resident bytes of a process and all its children; shared pages count once for each."""
+def _adopt_orphans() -> None:
+    """Make whatever a program leaves behind a child of this process: what workers took counts once they are waited for."""
+    become_subreaper = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(become_subreaper, 1, 0, 0, 0):
+        raise SystemExit(f"no subreaper: {os.strerror(ctypes.get_errno())}")
+
+
+def tree_bytes(pid: int, seen: set[int]) -> int:
+    """Resident bytes of a process and all its children, which are added to `seen`; shared pages count once for each."""
     try:
         root = psutil.Process(pid)
         processes = [root, *root.children(recursive=True)]
@@ -93,6 +107,7 @@ def tree_bytes(pid: int) -> int:
         return 0
     total = 0
     for process in processes:
+        seen.add(process.pid)
         try:
             total += process.memory_info().rss
         except psutil.Error:

@@ -22,6 +22,7 @@ LAYER = {
     "intake": 1,
     "atomic": 1,
     "compiled_kernels": 1,
+    "forks": 1,
     "settings": 1,
     "prepare": 2,
     "detect": 2,

@@ -73,17 +73,17 @@ def kept(folder: Path) -> dict[str, int]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Return the worker processes that a process has started."""
-    found = []
+    """Return the worker processes that a process has started: forks of one that has imported what they need."""
+    parents, lines = {}, {}
     for entry in Path("/proc").iterdir():
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            line = (entry / "cmdline").read_bytes()
+            lines[int(entry.name)] = (entry / "cmdline").read_bytes()
+            parents[int(entry.name)] = parent
         except (OSError, ValueError, IndexError):
             continue
-        if parent == pid and b"spawn_main" in line:
-            found.append(int(entry.name))
-    return found
+    forked_from = {each for each, parent in parents.items() if parent == pid and b"forkserver" in lines[each]}
+    return [each for each, parent in parents.items() if parent in forked_from]
 
 
 def await_workers(process: subprocess.Popen[bytes]) -> float:

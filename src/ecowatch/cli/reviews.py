@@ -150,13 +150,14 @@ def carry_out(
 ) -> None:
     """Carry a review out, or some of its areas, in `threads` if so; enter it, tell of its end, leave with its exit code."""
     with errors_told(teller):
+        settings, place = load_settings(path, cluster)
+        if threads:
+            place = place.model_copy(update={"scheduler": "threads"})
+        _fork_ahead(place)
         with lean_imports():
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import run_review  # noqa: PLC0415
 
-        settings, place = load_settings(path, cluster)
-        if threads:
-            place = place.model_copy(update={"scheduler": "threads"})
         with ending(teller, settings, place):
             rules = entry.rules()
             if areas:
@@ -165,6 +166,14 @@ def carry_out(
                 _load_ahead(place)
                 result = run_review(settings, place, progress=teller.progress, products=[write_quicklooks])
             finish(teller, result, rules, entry.reissue)
+
+
+def _fork_ahead(cluster: Cluster) -> None:
+    """Let the workers' imports begin beside those of this process."""
+    if cluster.scheduler == "processes":
+        from ..forks import prepare_forks  # noqa: PLC0415
+
+        prepare_forks()
 
 
 def _load_ahead(cluster: Cluster) -> None:
@@ -178,18 +187,19 @@ def _load_ahead(cluster: Cluster) -> None:
 
 def _run_shard(path: Path, cluster: Path | None, teller: Teller, plan: Path | None, shard: str) -> NoReturn:
     with errors_told(teller):
-        with lean_imports():
-            from ..review import Shard, run_shard  # noqa: PLC0415
-
         if plan is None or not shard:
             raise typer.BadParameter(
                 "one without the other; 'ecowatch plan --out' writes a plan", param_hint="--plan, --shard"
             )
+        settings, place = load_settings(path, cluster)
+        _fork_ahead(place)
+        with lean_imports():
+            from ..review import Shard, run_shard  # noqa: PLC0415
+
         try:
             part = Shard.parse(shard)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--shard") from error
-        settings, place = load_settings(path, cluster)
         with teller:
             result = run_shard(settings, place, plan, part, progress=teller.progress)
         tell_failures(teller, result.failures)

@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask.config
+import distributed.utils
 from distributed import Client, Future, KilledWorker, LocalCluster, Status
 
 from ..errors import EcowatchError, UnavailableError
+from ..forks import environment_of_forks, start_method
 from ..raster import Reading, require_fast
 from ..settings import Cluster
 from .places import (
-    WORKER_ENVIRONMENT,
+    DASK_SETTINGS,
     extra,
     hands_of,
     job_options,
@@ -36,15 +38,6 @@ from .places import (
     scheduler_lost,
 )
 from .tile import warm_up
-
-# The sampling profiler serves a dashboard that is not started. Fifteen seconds would pass before a lost job is replaced.
-_DASK_SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-    "distributed.worker.profile.enabled": False,
-    "distributed.deploy.lost-worker-timeout": "5s",
-    # A worker may die of something else than its task: each task gets a second try at once, and then one alone.
-    "distributed.scheduler.allowed-failures": 1,
-}
 
 _STARTS = 3
 # Jobs that go together, and the seconds of work that are worth a round trip.
@@ -258,7 +251,7 @@ def started(cluster: Cluster) -> Iterator[Engine]:
     if cluster.reader == "fast":
         require_fast()
     places = {"processes": _local, "threads": _local, "slurm": _jobs, "pbs": _jobs, "kubernetes": _pods}
-    with dask.config.set(_DASK_SETTINGS), places.get(cluster.scheduler, _remote)(cluster) as client:
+    with dask.config.set(DASK_SETTINGS), places.get(cluster.scheduler, _remote)(cluster) as client:
         yield Engine(client, cluster)
 
 
@@ -279,9 +272,15 @@ def _remote(cluster: Cluster) -> Iterator[Client]:
 def _local(cluster: Cluster) -> Iterator[Client]:
     # One thread per process: GDAL handles are never shared, and Python's lock is not in the way.
     processes = cluster.scheduler == "processes"
-    with (
+    settings: dict[str, Any] = {
         # A process that died is started anew by its own nanny; a busy machine takes long over it, and must not be given up.
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "600s"}),
+        "distributed.deploy.lost-worker-timeout": "600s",
+        "distributed.worker.multiprocessing-method": start_method() if processes else "spawn",
+    }
+    # Dask would load pandas here, so that forks have it.
+    distributed.utils._forkserver_preload_set = True
+    with (
+        dask.config.set(settings),
         _local_cluster(cluster, processes) as local,
         Client(local) as client,
     ):
@@ -305,6 +304,7 @@ def _local_cluster(cluster: Cluster, processes: bool) -> LocalCluster:
                 # Any free port: several shards may run on one machine.
                 scheduler_kwargs={"dashboard_address": ":0"},
                 silence_logs="CRITICAL",
+                **({"env": environment_of_forks()} if processes else {}),
             )
     finding = f"its workers died while they started, {_STARTS} times"
     raise UnavailableError("NO_WORKER", cluster.scheduler, finding, "give them more memory, or look who ends them")

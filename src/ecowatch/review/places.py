@@ -12,20 +12,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, UnavailableError
+from ..forks import WORKER_ENVIRONMENT
 from ..settings import Cluster, Kubernetes, Queue, bytes_of, seconds_of
 
-# Dask's own setting gives every freed block back to the system at once: the pages of the next one are then faulted in
-# anew, which made tiles 1.7 times slower; with all beyond 1 MiB given back they were 1.3 times slower, with what is larger
-# than any window of a tile as fast, and smaller. One heap for all threads: each of two kept what it had taken. One thread in
-# every library: parallelism is Dask's.
-WORKER_ENVIRONMENT = {
-    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
-    "MALLOC_ARENA_MAX": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
+# The sampling profiler serves a dashboard that is not started. Fifteen seconds would pass before a lost job is replaced.
+DASK_SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    "distributed.worker.profile.enabled": False,
+    "distributed.deploy.lost-worker-timeout": "5s",
+    # A worker may die of something else than its task: each task gets a second try at once, and then one alone.
+    "distributed.scheduler.allowed-failures": 1,
 }
 # Dask's sampling profiler serves a dashboard that is not started, and takes some per cent of every tile.
 REMOTE_ENVIRONMENT = WORKER_ENVIRONMENT | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
