@@ -22,7 +22,7 @@ from .layer import Pixels
 Array = np.ndarray[Any, Any]
 
 _MOST_FILES = 48
-_MOST_FREE_BYTES = 8 * 2**20
+_MOST_FREE_BYTES = 4 * 2**20
 _MOST_SOON_BYTES = 4 * 2**20
 _MOST_LATE_BYTES = 16 * 2**20
 
