@@ -191,8 +191,6 @@ def _run_shard(path: Path, cluster: Path | None, teller: Teller, plan: Path | No
             raise typer.BadParameter(
                 "one without the other; 'ecowatch plan --out' writes a plan", param_hint="--plan, --shard"
             )
-        settings, place = load_settings(path, cluster)
-        _fork_ahead(place)
         with lean_imports():
             from ..review import Shard, run_shard  # noqa: PLC0415
 
@@ -200,6 +198,8 @@ def _run_shard(path: Path, cluster: Path | None, teller: Teller, plan: Path | No
             part = Shard.parse(shard)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--shard") from error
+        settings, place = load_settings(path, cluster)
+        _fork_ahead(place)
         with teller:
             result = run_shard(settings, place, plan, part, progress=teller.progress)
         tell_failures(teller, result.failures)
