@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PYTHON = sys.executable
+_STEM_SHARE = 0.25
 
 
 class Round(NamedTuple):
@@ -72,8 +73,8 @@ def kept(folder: Path) -> dict[str, int]:
     return {"ingest": 0, "fit": fits, "tile": sum(name.endswith(".npz") for name in work), "look": looks}
 
 
-def workers_of(pid: int) -> list[int]:
-    """Return the worker processes that a process has started: forks of one that has imported what they need."""
+def workers_of(pid: int) -> tuple[list[int], list[int]]:
+    """Return the worker processes of a process, and the one they are forked from, which has imported what they need."""
     parents, lines = {}, {}
     for entry in Path("/proc").iterdir():
         try:
@@ -82,25 +83,26 @@ def workers_of(pid: int) -> list[int]:
             parents[int(entry.name)] = parent
         except (OSError, ValueError, IndexError):
             continue
-    forked_from = {each for each, parent in parents.items() if parent == pid and b"forkserver" in lines[each]}
-    return [each for each, parent in parents.items() if parent in forked_from]
+    stem = [each for each, parent in parents.items() if parent == pid and b"forkserver" in lines[each]]
+    return [each for each, parent in parents.items() if parent in stem], stem
 
 
 def await_workers(process: subprocess.Popen[bytes]) -> float:
-    while not workers_of(process.pid) and process.poll() is None:
+    while not workers_of(process.pid)[0] and process.poll() is None:
         time.sleep(0.01)
     return time.monotonic()
 
 
 def worker_round(folder: Path, rng: random.Random, span_s: float) -> Round:
-    """Kill a worker once, and half of the time another one; the review must not notice."""
+    """Kill a worker once, and half of the time another one, or what they are forked from; the review must not notice."""
     shutil.rmtree(folder / "runs", ignore_errors=True)
     process = start(folder)
     hits = 0
     await_workers(process)
     for _ in range(1 + (rng.random() < 0.5)):
         time.sleep(rng.uniform(0.0, 0.7 * span_s))
-        if victims := workers_of(process.pid):
+        workers, stem = workers_of(process.pid)
+        if victims := stem if rng.random() < _STEM_SHARE else workers:
             os.kill(rng.choice(victims), signal.SIGKILL)
             hits += 1
     finished(folder, process, 0)
@@ -108,7 +110,7 @@ def worker_round(folder: Path, rng: random.Random, span_s: float) -> Round:
         # It had ended before: no kill, no round.
         return worker_round(folder, rng, 0.7 * span_s)
     told = accounts(folder)
-    return Round(digest(folder), told["state"] == "done" and not told["failures"], f"{hits} workers killed")
+    return Round(digest(folder), told["state"] == "done" and not told["failures"], f"{hits} processes killed")
 
 
 @contextmanager
