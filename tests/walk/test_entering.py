@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,6 +163,22 @@ def test_the_commands(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "LEDGER_MISSING" in told("problem", "list", "--ledger", rules, code=65)
     assert "west 2026H1: new 1" in told("run", settings, "--cluster", cluster, "--ledger", rules)
     assert "0 events added" in told("run", settings, "--cluster", cluster, "--ledger", rules)
+    # Once more as a program of its own, which imports less.
+    command = [
+        sys.executable,
+        "-m",
+        "ecowatch",
+        "run",
+        str(settings),
+        "--cluster",
+        str(cluster),
+        "--ledger",
+        str(rules),
+    ]
+    rules.write_text('path = "other.db"\n')
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "west 2026H1: new 1" in done.stdout, done.stderr
+    rules.write_text('path = "ledger.db"\n')
     (east, west) = json.loads(told("problem", "list", "--ledger", rules, "--json"))
     assert (east["area_id"], west["area_id"], west["state"]) == ("east", "west", "screened")
     word = ("--ledger", rules, "--by", "王审", "--at", "2026-07-01")

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 # Packages that others import where they find them, for features that no review uses: rasterio for sessions of its own (here
 # addresses and keys go to GDAL as options), Dask for pictures of itself in notebooks, pyogrio for data frames. They take
-# more than a second together. Once this is over, whoever needs them imports them; only pyogrio's data frames are gone.
-_UNASKED = ("boto3", "jinja2", "geopandas", "pandas", "pyarrow")
+# more than a second together. Once this is over, whoever needs them imports them.
+_UNASKED = ("boto3", "jinja2")
+_FRAMES = ("geopandas", "pandas", "pyarrow")
 
 _PROGRAM = False
 
@@ -24,10 +25,17 @@ def begin_program() -> None:
 
 
 @contextmanager
-def lean_imports() -> Iterator[None]:
-    """Import without a search for rubbish, of which there is none; the program also without what nobody asked for."""
+def lean_imports(*, frames: bool = False) -> Iterator[None]:
+    """Import without a search for rubbish, of which there is none; the program also without what nobody asked for.
+
+    Parameters
+    ----------
+    frames
+        Data frames are asked for: without them, pyogrio has none for the rest of this process. The ledger reads a run so.
+    """
     gc.disable()
-    absent = [name for name in _UNASKED if _PROGRAM and name not in sys.modules]
+    unasked = _UNASKED if frames else (*_UNASKED, *_FRAMES)
+    absent = [name for name in unasked if _PROGRAM and name not in sys.modules]
     sys.modules |= dict.fromkeys(absent)  # type: ignore[arg-type]
     try:
         import pyogrio.raw  # noqa: F401, PLC0415 - the door to vector files, which all of them open

@@ -154,7 +154,7 @@ def carry_out(
         if threads:
             place = place.model_copy(update={"scheduler": "threads"})
         _fork_ahead(place)
-        with lean_imports():
+        with lean_imports(frames=entry.ledger is not None):
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import run_review  # noqa: PLC0415
 

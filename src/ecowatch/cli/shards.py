@@ -21,7 +21,7 @@ def merge(
     """Put the shards of a plan together and write the GeoPackage; a missing shard is named, its tiles are not observed."""
     teller = Teller(log, language_of(lang))
     with errors_told(teller):
-        with lean_imports():
+        with lean_imports(frames=ledger is not None):
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import merge_review  # noqa: PLC0415
 
