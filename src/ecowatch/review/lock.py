@@ -1,8 +1,9 @@
 """One run of a review at a time, and what killed writers left: swept by whoever holds the lock.
 
 The lock is ``flock`` on a file that nothing else opens; the kernel takes it back when its holder dies, by kill -9 too. Worker
-processes are started anew, not forked, so that none of them keeps it for a dead coordinator. A run holds it alone; the shards
-of a run hold it together. Where nothing but the lock came of it, it goes with its folder.
+processes are forked from a program that was started anew, not from the holder, so that none of them keeps it for a dead
+coordinator. A run holds it alone; the shards of a run hold it together. Where nothing but the lock came of it, it goes with its
+folder.
 """
 
 from __future__ import annotations
