@@ -204,7 +204,8 @@ class Workers:
                     told = dict(line.split(":", 1) for line in status.splitlines())
                     # Workers are forked from a process that only imports; until they are named, all have its command line.
                     parent = Path(f"/proc/{int(told['PPid'])}/cmdline").read_bytes()
-                    if b"forkserver" in parent and "VmHWM" in told:
+                    own = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+                    if (b"forkserver" in parent or b"spawn_main" in own) and "VmHWM" in told:
                         self._most_kb[f"{child.pid}"] = int(told["VmHWM"].split()[0])
 
     def peak_mb(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import ecowatch
 from ecowatch.forks import WORKER_ENVIRONMENT, can_fork, environment_of_forks
 
 BEGUN = WORKER_ENVIRONMENT | {"HOME": "/home/a", "PYTHONPATH": "/lib"}
@@ -35,6 +38,64 @@ def test_a_worker_is_told_all_but_what_is_set_before_it_begins(monkeypatch: pyte
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     told = environment_of_forks()
     assert told["AWS_REGION"] == "x" and not told.keys() & WORKER_ENVIRONMENT.keys()
+
+
+def said(program: str, **environment: str) -> str:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+METHOD = "from ecowatch.forks import start_method; print(start_method())"
+
+
+def test_where_no_fork_can_be_had_workers_are_new_programs(tmp_path: Path) -> None:
+    assert said(METHOD) == "forkserver"
+    long = tmp_path / ("a" * 60) / ("b" * 60)
+    long.mkdir(parents=True)
+    assert said(METHOD, TMPDIR=str(long)) == "spawn", "no socket has so long a name"
+    somebodys = "from multiprocessing import forkserver; forkserver.ensure_running()\n"
+    assert said(somebodys + METHOD) == "spawn"
+    begun = "from ecowatch.forks import prepare_forks; prepare_forks()\n"
+    assert said(f"{begun}import sys; sys.path.insert(0, '/elsewhere')\n{METHOD}") == "spawn"
+    forked = f"{begun}import os\nif pid := os.fork(): os.waitpid(pid, 0)\nelse:\n {METHOD}"
+    assert said(forked) == "spawn"
+
+
+IMPORTS = """
+import multiprocessing, sys
+from ecowatch.forks import prepare_forks
+
+def told(place):
+    import ecowatch.codes, os
+    place.put((ecowatch.codes.__file__, os.environ.get("PYTHONPATH"), os.environ.get("PYTHONSAFEPATH")))
+
+if __name__ == "__main__":
+    sys.path.insert(0, sys.argv[1])
+    import ecowatch.codes
+    prepare_forks()
+    context = multiprocessing.get_context("forkserver")
+    place = context.Queue()
+    process = context.Process(target=told, args=(place,))
+    process.start()
+    print(*place.get())
+    process.join()
+"""
+
+
+def test_forks_run_the_code_of_the_one_who_starts_them(tmp_path: Path) -> None:
+    """The working directory may hold anything; a path that a program put first holds what it means."""
+    (tmp_path / "cwd" / "ecowatch").mkdir(parents=True)
+    (tmp_path / "cwd" / "ecowatch" / "__init__.py").write_text("raise RuntimeError")
+    (tmp_path / "program.py").write_text(IMPORTS, "utf-8")
+    copy = tmp_path / "copy"
+    shutil.copytree(Path(ecowatch.__file__).parent, copy / "ecowatch", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, str(tmp_path / "program.py"), str(copy)]
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(command, cwd=tmp_path / "cwd", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(copy / "ecowatch" / "codes.py"), "None", "None"]
 
 
 PROGRAM = """

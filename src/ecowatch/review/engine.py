@@ -40,6 +40,7 @@ from .places import (
 from .tile import warm_up
 
 _STARTS = 3
+_METHOD = "distributed.worker.multiprocessing-method"
 # Jobs that go together, and the seconds of work that are worth a round trip.
 _MOST_TOGETHER = 16
 _ENOUGH_S = 0.5
@@ -270,21 +271,15 @@ def _remote(cluster: Cluster) -> Iterator[Client]:
 
 @contextmanager
 def _local(cluster: Cluster) -> Iterator[Client]:
-    # One thread per process: GDAL handles are never shared, and Python's lock is not in the way.
+    # One task per process at a time: Python's lock is not in the way.
     processes = cluster.scheduler == "processes"
-    settings: dict[str, Any] = {
-        # A process that died is started anew by its own nanny; a busy machine takes long over it, and must not be given up.
-        "distributed.deploy.lost-worker-timeout": "600s",
-        "distributed.worker.multiprocessing-method": start_method() if processes else "spawn",
-    }
-    # Dask would load pandas here, so that forks have it.
-    distributed.utils._forkserver_preload_set = True
     with (
-        dask.config.set(settings),
+        # A process that died is started anew by its own nanny; a busy machine takes long over it, and must not be given up.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "600s", _METHOD: "spawn"}),
         _local_cluster(cluster, processes) as local,
         Client(local) as client,
     ):
-        # One worker fits first; the others load their compiled code meanwhile.
+        # One worker fits first; the others load their compiled code meanwhile, where it did not come with the fork.
         addresses = _workers(client) if processes else ()
         warming = [client.submit(warm_up, workers=[address], pure=False) for address in addresses]
         yield client
@@ -293,7 +288,12 @@ def _local(cluster: Cluster) -> Iterator[Client]:
 
 def _local_cluster(cluster: Cluster, processes: bool) -> LocalCluster:
     """Start workers on this machine; one that dies while it starts makes Dask give all of them up, so it is tried again."""
-    for _ in range(_STARTS):
+    for last in (*[False] * (_STARTS - 1), True):
+        forks = processes and not last and start_method() == "forkserver"
+        # Dask would load pandas here, so that forks have it.
+        distributed.utils._forkserver_preload_set |= forks
+        # For as long as there are workers; who called this puts back what was.
+        dask.config.set({_METHOD: "forkserver" if forks else "spawn"})
         with suppress(RuntimeError):
             return LocalCluster(
                 n_workers=cluster.workers if processes else 1,

@@ -309,7 +309,9 @@ class _Sample:
 
     def taken(self, shift: ShiftField | None) -> ShiftField | None:
         """Take the sample with a displacement taken out; return the displacement that is left."""
-        self._found = by_block(self._reader, partial(self._block, shift=shift), self._blocks, hands=self._hands)
+        # A second time, the blocks of a small area lie decoded with this thread.
+        hands = 1 if self._found and len(self._blocks) <= _KEPT_BLOCKS else self._hands
+        self._found = by_block(self._reader, partial(self._block, shift=shift), self._blocks, hands=hands)
         return field_of(self._comparison, [s for block in self._found for s in block.shifts])
 
     def values(self) -> tuple[Array, Array]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from contextlib import suppress
 
-from . import engine  # noqa: F401 - with it, all that jobs call
-from .tile import warm_up
-
-# A worker that cannot compile says so itself, in a review that tells of it.
+# What fails here fails again in a worker, in a review that tells of it.
 with suppress(Exception):
+    from . import engine  # noqa: F401 - with it, all that jobs call
+    from .tile import warm_up
+
     warm_up()
+# They were meant for this process alone; what the user has is told to each fork.
+for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+    os.environ.pop(name, None)
+# An interruption that came meanwhile was meant for the program, which ends this process too.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.freeze()
