@@ -38,9 +38,8 @@ def lean_imports(*, frames: bool = False) -> Iterator[None]:
     absent = [name for name in unasked if _PROGRAM and name not in sys.modules]
     sys.modules |= dict.fromkeys(absent)  # type: ignore[arg-type]
     try:
-        import pyogrio.raw  # noqa: F401, PLC0415 - the door to vector files, which all of them open
-
         yield
+        import pyogrio.raw  # noqa: F401, PLC0415 - the door to vector files, which all of them open
     finally:
         for name in absent:
             del sys.modules[name]

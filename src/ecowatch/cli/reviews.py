@@ -150,11 +150,11 @@ def carry_out(
 ) -> None:
     """Carry a review out, or some of its areas, in `threads` if so; enter it, tell of its end, leave with its exit code."""
     with errors_told(teller):
-        settings, place = load_settings(path, cluster)
-        if threads:
-            place = place.model_copy(update={"scheduler": "threads"})
-        _fork_ahead(place)
         with lean_imports(frames=entry.ledger is not None):
+            settings, place = load_settings(path, cluster)
+            if threads:
+                place = place.model_copy(update={"scheduler": "threads"})
+            _fork_ahead(place)
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import run_review  # noqa: PLC0415
 
