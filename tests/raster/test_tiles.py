@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -98,6 +99,44 @@ def test_a_tile_left_out_reads_as_rasterio_says(tmp_path: Path) -> None:
     own = layer(path)
     read = [GridReader(own.grid, Reading(fast)).read([own], own.grid.window).values for fast in (True, False)]
     assert (read[0] == read[1]).all() and (read[0] == values).all()
+
+
+def test_what_claims_more_room_than_anything_coded_takes_is_left_to_rasterio(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", numbers("uint8", 1), compress="deflate")
+    index = read_tile_index(path)
+    assert index is not None
+    index.lengths[0, 0, 0] = 2 * 64 * 128 + 1
+    reader = TileReader(path, index)
+    out = np.empty((1, 64, 128), "uint8")
+    assert not reader.read([1], Window(0, 0, 64, 128), out) and reader.read([1], Window(0, 128, 64, 256), out)
+    reader.close()
+
+
+def test_files_of_other_forms_and_threads_beside_do_not_disturb_one_another(tmp_path: Path) -> None:
+    kinds: list[tuple[str, int, dict[str, object]]] = [
+        ("uint16", 3, {"compress": "deflate", "interleave": "pixel"}),
+        ("uint8", 1, {"compress": "none", "blockxsize": 256, "blockysize": 256}),
+    ]
+    files = []
+    for number, (dtype, bands, form) in enumerate(kinds):
+        path = write(tmp_path / f"{number}.tif", numbers(dtype, bands), **form)
+        files.append((path, numbers(dtype, bands)))
+
+    def agree(_: int) -> bool:
+        found = True
+        readers = [(TileReader.of(path), values) for path, values in files]
+        for row in range(0, ROWS - 60, 20):
+            for reader, values in readers:
+                assert reader is not None
+                window, out = Window(row, 0, row + 60, COLS), np.empty((len(values), 60, COLS), values.dtype)
+                found &= reader.read(range(1, len(values) + 1), window, out)
+                found &= bool((out == values[:, row : row + 60]).all())
+        for reader, _values in readers:
+            reader.close()
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(agree, range(6)))
 
 
 def test_a_damaged_tile_is_refused_with_the_file_named(tmp_path: Path) -> None:

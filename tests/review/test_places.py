@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,14 @@ import yaml
 
 from ecowatch.errors import ConfigError, ExitCode, UnavailableError
 from ecowatch.review.engine import started
-from ecowatch.review.places import hands_of, job_options, pod_resources, pods_manifest
+from ecowatch.review.places import (
+    DASK_SETTINGS,
+    REMOTE_ENVIRONMENT,
+    hands_of,
+    job_options,
+    pod_resources,
+    pods_manifest,
+)
 from ecowatch.settings import Cluster, Kubernetes, Queue
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -188,3 +197,23 @@ def test_an_indexed_job_covers_every_shard() -> None:
 )
 def test_a_job_has_the_hands_of_workers_beside_it_that_wait(workers: dict[str, int], jobs: int, hands: int) -> None:
     assert hands_of(workers, jobs) == hands
+
+
+def turn_ms(dask_worker: Any = None, dask_scheduler: Any = None) -> float:
+    told: float = (dask_worker or dask_scheduler).periodic_callbacks["tick"].callback_time
+    return told
+
+
+def test_workers_that_wait_leave_the_cores_to_others() -> None:
+    with started(Cluster(workers=1)) as engine:
+        assert set(engine.client.run(turn_ms).values()) == {1000}
+        assert engine.client.run_on_scheduler(turn_ms) == 1000
+
+
+def test_jobs_and_pods_read_the_same_settings_from_their_environment() -> None:
+    keys = [key for key in DASK_SETTINGS if key.startswith(("distributed.worker.", "distributed.admin."))]
+    program = "import json, sys, dask, distributed; print(json.dumps([dask.config.get(key) for key in sys.argv[1:]]))"
+    told = subprocess.run(
+        [sys.executable, "-c", program, *keys], env=os.environ | REMOTE_ENVIRONMENT, check=True, capture_output=True
+    )
+    assert json.loads(told.stdout) == [DASK_SETTINGS[key] for key in keys] and len(keys) == 4

@@ -6,7 +6,9 @@ which anything is odd, is left to the first reader, which also has the last word
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +23,29 @@ from ..tiff import TileIndex, read_tile_index
 from ._kernels import spread_bands
 
 Array = np.ndarray[Any, Any]
+
+
+class _Scratch(threading.local):
+    """Room for one coded and one decoded tile, of each thread: with fresh memory the system would clear it every time."""
+
+    def __init__(self) -> None:
+        self._coded, self._decoded = np.empty(0, np.uint8), np.empty(0, np.uint8)
+
+    def coded(self, size: int) -> Array:
+        """Return so many bytes, with any content; they hold until it is asked for again."""
+        if size > self._coded.size:
+            self._coded = np.empty(size, np.uint8)
+        return self._coded[:size]
+
+    def decoded(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array, with any content; it holds until it is asked for again."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size > self._decoded.size:
+            self._decoded = np.empty(size, np.uint8)
+        return self._decoded[:size].view(dtype).reshape(shape)
+
+
+_SCRATCH = _Scratch()
 
 
 def require_fast() -> None:
@@ -55,8 +80,7 @@ class TileReader:
         if index.codec != "none":
             codec = getattr(import_module("imagecodecs"), f"{index.codec}_decode")
         self._decode = codec
-        depth = index.bands if index.interleaved else 1
-        self._tile = np.empty((*index.tile, depth), index.dtype)
+        self._shape = (*index.tile, index.bands if index.interleaved else 1)
 
     @classmethod
     def of(cls, path: Path) -> TileReader | None:
@@ -86,7 +110,7 @@ class TileReader:
             False where a tile is left out of the file or does not decode to its full length; `out` is then undefined.
         """
         height, width = self._index.tile
-        if out.dtype != self._tile.dtype:
+        if out.dtype != self._index.dtype:
             return False
         for row in range(window.row0 // height, -(-window.row1 // height)):
             for col in range(window.col0 // width, -(-window.col1 // width)):
@@ -99,30 +123,32 @@ class TileReader:
         return True
 
     def _spread(self, indexes: Sequence[int], row: int, col: int, first_row: int, first_col: int, out: Array) -> bool:
-        differenced = self._index.differenced
+        differenced, tile = self._index.differenced, _SCRATCH.decoded(self._shape, self._index.dtype)
         if self._index.interleaved:
             wanted = np.array(indexes, np.int64) - 1
-            if not self._load(0, row, col):
+            if not self._load(0, row, col, tile):
                 return False
-            spread_bands(self._tile, first_row, first_col, differenced, wanted, out)
+            spread_bands(tile, first_row, first_col, differenced, wanted, out)
             return True
         only = np.zeros(1, np.int64)
         for k, index in enumerate(indexes):
-            if not self._load(index - 1, row, col):
+            if not self._load(index - 1, row, col, tile):
                 return False
-            spread_bands(self._tile, first_row, first_col, differenced, only, out[k : k + 1])
+            spread_bands(tile, first_row, first_col, differenced, only, out[k : k + 1])
         return True
 
-    def _load(self, plane: int, row: int, col: int) -> bool:
+    def _load(self, plane: int, row: int, col: int, tile: Array) -> bool:
         length = int(self._index.lengths[plane, row, col])
-        if length == 0:
+        # Nothing that is coded takes twice its own room.
+        if not 0 < length <= 2 * tile.nbytes:
             return False
-        raw = os.pread(self._handle, length, int(self._index.offsets[plane, row, col]))
-        target = self._tile.reshape(-1).view(np.uint8)
+        raw, target = _SCRATCH.coded(length), tile.reshape(-1).view(np.uint8)
+        if os.preadv(self._handle, [raw.data], int(self._index.offsets[plane, row, col])) != length:
+            return False
         if self._decode is None:
-            if len(raw) != target.nbytes:
+            if length != target.nbytes:
                 return False
-            target[:] = np.frombuffer(raw, np.uint8)
+            target[:] = raw
             return True
         try:
             done = self._decode(raw, out=target)

@@ -15,16 +15,25 @@ from ..errors import ConfigError, UnavailableError
 from ..forks import WORKER_ENVIRONMENT
 from ..settings import Cluster, Kubernetes, Queue, bytes_of, seconds_of
 
-# The sampling profiler serves a dashboard that is not started. Fifteen seconds would pass before a lost job is replaced.
-DASK_SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+# How often Dask looks after itself. As it comes, a scheduler and two workers that wait for work take a sixth of a core: they
+# count the turns of their loops 50 times a second, and profile tasks for a dashboard that is not started.
+_SELDOM = {
     "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+}
+# Fifteen seconds would pass before a lost job is replaced.
+DASK_SETTINGS = _SELDOM | {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     "distributed.deploy.lost-worker-timeout": "5s",
     # A worker may die of something else than its task: each task gets a second try at once, and then one alone.
     "distributed.scheduler.allowed-failures": 1,
 }
-# Dask's sampling profiler serves a dashboard that is not started, and takes some per cent of every tile.
-REMOTE_ENVIRONMENT = WORKER_ENVIRONMENT | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+# Jobs and pods are programs of their own, which read settings from their environment.
+REMOTE_ENVIRONMENT = WORKER_ENVIRONMENT | {
+    f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value) for key, value in _SELDOM.items()
+}
 # Each thread of a job holds blocks of its own.
 _MOST_HANDS = 4
 # A worker whose scheduler is gone must not hold its cores until the time limit.
