@@ -26,7 +26,7 @@ from ecowatch.grid import Grid
 from ecowatch.patches import connected, grouped, outlines_of_groups
 from ecowatch.patches._look_kernels import within_patch
 from ecowatch.patches._shape_kernels import squared_depth, thin
-from ecowatch.prepare import edges_off, scl_state, shifted
+from ecowatch.prepare import edges_off, scl_state, shifted, texture_features
 from turns import in_turn, keep, median, ratio, table
 
 SIDE, BANDS, ROUNDS = 512, 6, 15
@@ -87,6 +87,19 @@ def shift_forms() -> tuple[Callable[[], object], Callable[[], object]]:
         lambda: shifted(values, None, shift_px=(0.35, -0.25), pad_px=3, fill=0),
         lambda: [ndimage.shift(band.astype(np.float32), (-0.35, 0.25), order=3) for band in values],
     )
+
+
+def texture_forms() -> tuple[Form, Form]:
+    """Means and spread over squares of five pixels of a picture, and SciPy's moving means of the same."""
+    values = RNG.integers(0, 255, (3, SIDE + 4, SIDE + 4)).astype(np.uint8)
+
+    def plain() -> object:
+        bands = [ndimage.uniform_filter(band.astype(np.float64), 5) for band in values]
+        grey = values.astype(np.float64).mean(axis=0)
+        spread = ndimage.uniform_filter(grey * grey, 5) - ndimage.uniform_filter(grey, 5) ** 2
+        return bands, np.sqrt(np.maximum(spread, 0))
+
+    return lambda: texture_features(values, side_px=5), plain
 
 
 def label_forms() -> tuple[Callable[[], object], Callable[[], object]]:
@@ -218,6 +231,7 @@ def main() -> None:
         "scene classes": class_forms(),
         "edges off": edge_forms(),
         "cubic shift": shift_forms(),
+        "means and spread": texture_forms(),
         "connected runs": label_forms(),
         "water turns": water_forms(),
         "depth of a patch": depth_forms(),

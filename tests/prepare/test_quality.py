@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from ecowatch.codes import State
-from ecowatch.prepare import alpha_state, edges_off, fill_state, pair_state, qa_pixel_state, scl_state, texture_features
-from ecowatch.prepare._kernels import clear_fill, trim_edges
+from ecowatch.prepare import (
+    FEATURE_SCALE,
+    alpha_state,
+    edges_off,
+    fill_state,
+    pair_state,
+    qa_pixel_state,
+    scl_state,
+    texture_features,
+)
+from ecowatch.prepare._kernels import clear_fill, mean_and_spread, trim_edges
 
 pytestmark = pytest.mark.kernels
 
@@ -131,3 +140,41 @@ def test_texture_features_of_a_cut_equal_the_whole() -> None:
         window = image[:, row : row + 5, col : col + 5].astype(float)
         assert whole[0, row, col] == np.floor(64 * window[0].mean() + 0.5)
         assert whole[3, row, col] == pytest.approx(64 * window.mean(axis=0).std(), abs=1)
+
+
+def by_windows(values: np.ndarray, side: int) -> np.ndarray:
+    """The same features square by square, in exact whole numbers as far as they go."""
+    scale, bands = FEATURE_SCALE if values.dtype == np.uint8 else 1, len(values)
+    squares = np.lib.stride_tricks.sliding_window_view(values.astype(object), (side, side), axis=(1, 2))
+    out = np.empty((bands + 1, *squares.shape[1:3]), np.uint16)
+    for row, col in np.ndindex(out.shape[1:]):
+        own = squares[:, row, col].reshape(bands, -1)
+        for band in range(bands):
+            out[band, row, col] = min(np.floor(int(own[band].sum()) * scale / side**2 + 0.5), 65535)
+        grey = own.sum(axis=0)
+        varied = side**2 * int((grey * grey).sum()) - int(grey.sum()) ** 2
+        out[bands, row, col] = min(np.floor(varied**0.5 / (side**2 * bands) * scale + 0.5), 65535)
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("bands", "side", "shape"), [(3, 5, (12, 19)), (1, 3, (3, 7)), (4, 9, (10, 9)), (2, 1, (4, 5))]
+)
+def test_texture_features_square_by_square(dtype: str, bands: int, side: int, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(8)
+    most = np.iinfo(dtype).max
+    for values in (
+        rng.integers(0, most, (bands, *shape), dtype, endpoint=True),
+        np.full((bands, *shape), most, dtype),
+        rng.choice(np.array([0, most], dtype), (bands, *shape)),
+    ):
+        assert (texture_features(values, side_px=side) == by_windows(values, side)).all()
+
+
+@pytest.mark.compiled
+def test_texture_features_are_the_same_interpreted() -> None:
+    values = np.random.default_rng(6).integers(0, 256, (3, 14, 11)).astype(np.uint8)
+    interpreted = np.empty((4, 10, 7), np.uint16)
+    mean_and_spread.py_func(values, 5, FEATURE_SCALE, interpreted)
+    assert (interpreted == texture_features(values, side_px=5)).all()

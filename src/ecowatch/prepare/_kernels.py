@@ -148,3 +148,59 @@ def shift_cubic(
                 if has_fill and value == fill:
                     value += 1.0 if value < top else -1.0
                 out[y, x] = value
+
+
+@kernel
+def _slide(sums: Array, side: int, out: Array) -> None:
+    """Fill `out` (int64) with the sums of `side` neighbours of `sums` (int64, longer by ``side - 1``)."""
+    total = np.int64(0)
+    for x in range(side - 1):
+        total += sums[x]
+    for x in range(out.shape[0]):
+        total += sums[x + side - 1]
+        out[x] = total
+        total -= sums[x]
+
+
+@kernel
+def mean_and_spread(values: Array, side: int, scale: int, out: Array) -> None:
+    """Fill `out` (uint16, bands + 1) with means of each band over squares of `side`, and the spread of the bands' sum.
+
+    `values` (uint8 or uint16, band × row × col) is larger than `out` by ``side - 1`` rows and columns. Both are times `scale`.
+    """
+    bands, height, width = values.shape
+    cols = out.shape[2]
+    count = side * side
+    # What the columns above a row of squares add up to: of each band, of all bands, of the squares of these.
+    columns, bright = np.zeros((bands + 2, width), np.int64), np.empty(width, np.int64)
+    first, second = np.empty(cols, np.int64), np.empty(cols, np.int64)
+    for y in range(height):
+        # A row comes in below, and the one that left above goes; the first squares are whole with their last row.
+        for sign in (1, -1):
+            row = y if sign == 1 else y - side
+            if row < 0:
+                continue
+            bright[:] = 0
+            for b in range(bands):
+                line, own = values[b, row], columns[b]
+                for x in range(width):
+                    own[x] += sign * np.int64(line[x])
+                    bright[x] += np.int64(line[x])
+            total, squares = columns[bands], columns[bands + 1]
+            for x in range(width):
+                total[x] += sign * bright[x]
+                squares[x] += sign * (bright[x] * bright[x])
+        if y < side - 1:
+            continue
+        for b in range(bands):
+            _slide(columns[b], side, first)
+            to = out[b, y - side + 1]
+            for x in range(cols):
+                to[x] = np.uint16(min(np.floor(np.float64(first[x] * scale) / count + 0.5), 65535.0))
+        _slide(columns[bands], side, first)
+        _slide(columns[bands + 1], side, second)
+        to = out[bands, y - side + 1]
+        for x in range(cols):
+            # A whole number: no cancellation, no dependence on where the square began.
+            varied = np.float64(count * second[x] - first[x] * first[x])
+            to[x] = np.uint16(min(np.floor(np.sqrt(varied) / (count * bands) * scale + 0.5), 65535.0))

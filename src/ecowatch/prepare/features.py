@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._kernels import to_physical
+from ._kernels import mean_and_spread, to_physical
 
 Array = np.ndarray[Any, Any]
 
@@ -75,24 +75,10 @@ def texture_features(values: Array, *, side_px: int) -> Array:
     ndarray
         uint16, ``(band + 1, row, col)``, times `FEATURE_SCALE`: band means, then standard deviation.
     """
-    scale = FEATURE_SCALE if values.dtype == np.uint8 else 1
-    count = side_px * side_px
-    sums = [_box_sum(band.astype(np.int64), side_px) for band in values]
-    bright = values.astype(np.int64).sum(axis=0)
-    first, second = _box_sum(bright, side_px), _box_sum(bright * bright, side_px)
-    # n Σx² − (Σx)² is a whole number: no cancellation, no dependence on where the window began.
-    spread = np.sqrt((count * second - first * first).astype(np.float64)) / (count * len(values))
-    features = [np.floor(s * scale / count + 0.5) for s in sums] + [np.floor(spread * scale + 0.5)]
-    result: Array = np.clip(np.stack(features), 0, 65535).astype(np.uint16)
-    return result
-
-
-def _box_sum(image: Array, side: int) -> Array:
-    rows = np.pad(np.cumsum(image, axis=0), ((1, 0), (0, 0)))
-    rows = rows[side:] - rows[:-side]
-    both = np.pad(np.cumsum(rows, axis=1), ((0, 0), (1, 0)))
-    result: Array = both[:, side:] - both[:, :-side]
-    return result
+    bands, rows, cols = values.shape
+    features = np.empty((bands + 1, rows - side_px + 1, cols - side_px + 1), np.uint16)
+    mean_and_spread(values, side_px, FEATURE_SCALE if values.dtype == np.uint8 else 1, features)
+    return features
 
 
 def physical_values(

@@ -42,7 +42,8 @@ class _Scratch(threading.local):
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if size > self._decoded.size:
             self._decoded = np.empty(size, np.uint8)
-        return self._decoded[:size].view(dtype).reshape(shape)
+        tile: Array = self._decoded[:size].view(dtype).reshape(shape)
+        return tile
 
 
 _SCRATCH = _Scratch()
