@@ -20,6 +20,7 @@ from ecowatch.prepare._align_kernels import (
     slopes_of,
     standard_images,
 )
+from ecowatch.prepare._kernels import cubic_weights
 
 
 def ground(seed: int = 0, side: int = 400) -> np.ndarray:
@@ -319,3 +320,49 @@ def test_sums_of_slopes_leave_out_what_differs_most() -> None:
 def test_the_median_is_that_of_numpy(count: int) -> None:
     values = np.random.default_rng(count).normal(size=count)
     assert align._median(values) == np.median(values)
+
+
+def pixel_by_pixel(
+    values: np.ndarray, pad: int, shift_px: tuple[float, float], fill: float | None, shape: tuple[int, int]
+) -> np.ndarray:
+    """Keys' convolution over the sixteen neighbours of every pixel by itself."""
+    top = np.iinfo(values.dtype).max
+    steps = [math.floor(px) for px in shift_px]
+    weights = [np.empty(4), np.empty(4)]
+    for px, step, own in zip(shift_px, steps, weights, strict=True):
+        cubic_weights(px - step, own)
+    out = np.empty(shape, values.dtype)
+    for y, x in np.ndindex(shape):
+        first_row, first_col = y + pad + steps[0] - 1, x + pad + steps[1] - 1
+        near = values[first_row : first_row + 4, first_col : first_col + 4].astype(float)
+        total = 0.0
+        for j in range(4):
+            line = 0.0
+            for i in range(4):
+                line += weights[1][i] * near[j, i]
+            total += weights[0][j] * line
+        value = min(max(math.floor(total + 0.5), 0), top)
+        if fill is not None and (near == fill).any():
+            value = int(fill)
+        elif fill is not None and value == fill:
+            value += 1 if value < top else -1
+        out[y, x] = value
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("shift_px", [(0.35, -0.25), (-1.2, 2.7), (0.0, 0.0), (3.0, -0.5), (0.999, 0.001)])
+def test_shifted_is_the_convolution_of_every_pixel(dtype: str, shift_px: tuple[float, float]) -> None:
+    rng, pad, most = np.random.default_rng(11), support_px(shift_px), int(np.iinfo(dtype).max)
+    shape = (9, 13)
+    padded = tuple(side + 2 * pad for side in shape)
+    speckled = np.full(padded, most // 2, dtype)
+    speckled[6, 5] = 0
+    for values in (
+        rng.integers(0, most, padded, dtype, endpoint=True),
+        rng.integers(0, 4, padded).astype(dtype),
+        speckled,
+    ):
+        for fill in (None, 0.0, 1.0, float(most)):
+            found, _ = shifted(values[None], None, shift_px=shift_px, pad_px=pad, fill=fill)
+            assert (found[0] == pixel_by_pixel(values, pad, shift_px, fill, shape)).all()

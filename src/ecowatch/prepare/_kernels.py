@@ -108,6 +108,36 @@ def cubic_weights(fraction: float, out: Array) -> None:
 
 
 @kernel
+def _filter_row(
+    source: Array, weights: Array, fill: float, has_fill: bool, numbers: Array, line: Array, near: Array
+) -> None:
+    """Fill `line` (float64) with four neighbours of a row under `weights`, `near` (uint8) with 1 where one of them is fill.
+
+    `numbers` (float64) is scratch, three longer than `line`.
+    """
+    for x in range(numbers.shape[0]):
+        numbers[x] = source[x]
+    first, second, third, fourth = weights[0], weights[1], weights[2], weights[3]
+    for x in range(line.shape[0]):
+        line[x] = first * numbers[x] + second * numbers[x + 1] + third * numbers[x + 2] + fourth * numbers[x + 3]
+    near[:] = 0
+    if has_fill:
+        found = np.uint8(0)
+        for x in range(numbers.shape[0]):
+            found = np.uint8(found | (numbers[x] == fill))
+        # Most rows hold none.
+        if found:
+            for x in range(line.shape[0]):
+                hit = (
+                    (numbers[x] == fill)
+                    | (numbers[x + 1] == fill)
+                    | (numbers[x + 2] == fill)
+                    | (numbers[x + 3] == fill)
+                )
+                near[x] = np.uint8(hit)
+
+
+@kernel
 def shift_cubic(
     values: Array,
     pad: int,
@@ -120,34 +150,40 @@ def shift_cubic(
 ) -> None:
     """Sample one padded band at (row + shift_row, col + shift_col), rounded to integers; fill in the support gives fill.
 
-    `top` is the largest value of the integer type, to which results are clipped.
+    `top` is the largest value of the integer type, to which results are clipped. Along each row once, then across the four
+    rows last done: the same sums as pixel by pixel, in the same order.
     """
     row_step, col_step = math.floor(shift_row), math.floor(shift_col)
     wr, wc = np.empty(4, np.float64), np.empty(4, np.float64)
     cubic_weights(shift_row - row_step, wr)
     cubic_weights(shift_col - col_step, wc)
     height, width = out.shape
-    for y in range(height):
-        y0 = y + pad + row_step - 1
+    lines, near = np.empty((4, width), np.float64), np.empty((4, width), np.uint8)
+    numbers, total = np.empty(width + 3, np.float64), np.empty(width, np.float64)
+    y0, x0 = pad + row_step - 1, pad + col_step - 1
+    for y in range(-3, height):
+        k = (y + 3) % 4
+        _filter_row(values[y0 + y + 3, x0 : x0 + width + 3], wc, fill, has_fill, numbers, lines[k], near[k])
+        if y < 0:
+            continue
+        one, two, three, four = lines[y % 4], lines[(y + 1) % 4], lines[(y + 2) % 4], lines[k]
         for x in range(width):
-            x0 = x + pad + col_step - 1
-            total, hit = 0.0, False
-            for j in range(4):
-                line = 0.0
-                for i in range(4):
-                    v = values[y0 + j, x0 + i]
-                    if has_fill and v == fill:
-                        hit = True
-                    line += wc[i] * v
-                total += wr[j] * line
+            summed = wr[0] * one[x] + wr[1] * two[x] + wr[2] * three[x] + wr[3] * four[x]
+            total[x] = min(max(np.floor(summed + 0.5), 0.0), top)
+        row, hit = out[y], np.uint8(0)
+        for x in range(width):
+            row[x] = total[x]
+        if has_fill:
+            a, b, c, d = near[0], near[1], near[2], near[3]
+            for x in range(width):
+                hit = np.uint8(hit | a[x] | b[x] | c[x] | d[x] | (total[x] == fill))
             if hit:
-                out[y, x] = fill
-            else:
-                value = min(max(float(math.floor(total + 0.5)), 0.0), top)
-                # A true value must not become fill by rounding; above the largest number there is none to go to.
-                if has_fill and value == fill:
-                    value += 1.0 if value < top else -1.0
-                out[y, x] = value
+                for x in range(width):
+                    if a[x] | b[x] | c[x] | d[x]:
+                        row[x] = fill
+                    elif total[x] == fill:
+                        # A true value must not become fill by rounding; above the largest number there is none to go to.
+                        row[x] = fill + (1.0 if fill < top else -1.0)
 
 
 @kernel
