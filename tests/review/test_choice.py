@@ -31,7 +31,7 @@ PERIOD = DateRange(date(2026, 1, 1), date(2026, 6, 30))
 def scenes(folder: Path, clear: dict[str, float], *, track: str = "") -> tuple[Scene, ...]:
     """One scene per date, of which only the upper part of the given share is opaque."""
     where = folder / (track.replace(" ", "_") or "optical")
-    where.mkdir()
+    where.mkdir(parents=True)
     for day, share in clear.items():
         values = np.full((2, SIDE, SIDE), 255, np.uint8)
         values[1, round(share * SIDE) :] = 0
@@ -112,6 +112,16 @@ def test_witnesses_lie_before_and_after_the_before_date(tmp_path: Path) -> None:
     for group in (dates.before, dates.after, *dates.earlier, *dates.others):
         assert str(group.day) in dates.why
     assert "100% clear" in dates.why and "sun" in dates.why
+
+
+def test_where_there_is_nothing_to_choose_no_pixel_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(Sight, "seen_share", lambda _, group, __: looked.append(group.scene_ids) or 0.1)
+    dates = chosen(scenes(tmp_path, {"20250414": 1.0, "20260413": 0.3}))
+    assert days([dates.before, dates.after]) == ["20250414", "20260413"] and not looked
+    assert dates.why.count("the only one") == 2
+    dates = chosen(scenes(tmp_path / "more", {"20250414": 1.0, "20250420": 1.0, "20260413": 0.3}))
+    assert set(looked) == {"s_20250414", "s_20250420"} and "10% clear" in dates.why
 
 
 def test_at_most_so_many_witnesses_are_asked(tmp_path: Path) -> None:

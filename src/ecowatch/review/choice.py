@@ -77,8 +77,14 @@ class Dates(NamedTuple):
 
 
 class _Seen(NamedTuple):
+    """A date, and the share of the area that it shows clearly; None where there is no other to choose."""
+
     group: DateGroup
-    share: float
+    share: float | None
+
+    @property
+    def text(self) -> str:
+        return "the only one" if self.share is None else f"{self.share:.0%} clear"
 
 
 def date_groups(scenes: Iterable[Scene]) -> list[DateGroup]:
@@ -135,8 +141,8 @@ def choose_dates(
     earlier = _witnesses(sight, sooner, after.group, pipeline, place, pipeline.time.earlier)
     others = _others(sight, alike, before.group, after.group, pipeline, place)
     why = (
-        f"after {after.group.day}: {after.share:.0%} clear, the latest of the clearest of {len(looks)} dates in the period; "
-        f"before {before.group.day}: {before.share:.0%} clear, {_season_days(before.group.day, after.group.day)} days off "
+        f"after {after.group.day}: {after.text}, the latest of the clearest of {len(looks)} dates in the period; "
+        f"before {before.group.day}: {before.text}, {_season_days(before.group.day, after.group.day)} days off "
         f"in season, sun {_sun(before.group, place) - _sun(after.group, place):+.0f}°, of {len(same or first)} dates; "
         f"earlier witnesses: {_listed(earlier)}; other witnesses: {_listed(others)}"
     )
@@ -172,9 +178,12 @@ def _span(dates: DateRange) -> str:
 
 def _clearest(sight: Sight, groups: Sequence[DateGroup], prepare: Prepare) -> list[_Seen]:
     """The dates that are about as clear as the clearest, oldest first."""
-    seen = [_Seen(g, sight.seen_share(g, prepare.clear_scl)) for g in groups]
-    best = max(s.share for s in seen)
-    clear = [s for s in seen if s.share >= best - prepare.equally_clear]
+    if len(groups) == 1:
+        # Of a picture without overviews, looking from afar decodes all of it.
+        return [_Seen(groups[0], None)]
+    shares = [sight.seen_share(group, prepare.clear_scl) for group in groups]
+    least = max(shares) - prepare.equally_clear
+    clear = [_Seen(group, share) for group, share in zip(groups, shares, strict=True) if share >= least]
     return sorted(clear, key=lambda s: (s.group.day, s.group.sensor))
 
 
