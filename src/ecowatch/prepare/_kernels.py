@@ -200,9 +200,9 @@ def _slide(sums: Array, side: int, out: Array) -> None:
 
 @kernel
 def mean_and_spread(values: Array, side: int, scale: int, out: Array) -> None:
-    """Fill `out` (uint16, bands + 1) with means of each band over squares of `side`, and the spread of the bands' sum.
+    """Fill `out` (uint16, band + 1) with the mean of each band over squares of `side`, then the deviation of the bands' mean.
 
-    `values` (uint8 or uint16, band × row × col) is larger than `out` by ``side - 1`` rows and columns. Both are times `scale`.
+    `values` (uint8 or uint16, band × row × col) has ``side - 1`` more rows and columns than `out`; all is told times `scale`.
     """
     bands, height, width = values.shape
     cols = out.shape[2]
