@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ecowatch.errors import SceneError
-from ecowatch.scenes.offset import check_offset
+from ecowatch.grid import Grid
+from ecowatch.raster import GridReader, Layer, write_geotiff
+from ecowatch.scenes.offset import _finding, _is_dark_enough, check_offset
+from ecowatch.scenes.scene import Band
 
 NONE, ADDED = (0.0, 0.0), (-1000.0, -1000.0)
 # Two bands, the darkest pixels first; reflectance is (number - 1000) / 10000 where the pixels carry the offset.
@@ -80,3 +85,30 @@ def test_one_dark_band_is_enough_for_no_offset() -> None:
     numbers = np.array([[1500] * 1000, [1500] * 995 + [400] * 5])
     assert told(numbers, NONE) == ""
     assert "the darkest 0.1 %" in told(numbers[:1], NONE)
+
+
+@pytest.mark.parametrize("dark_px", [0, 1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("unseen_px", [0, 10, 3000])
+def test_what_is_dark_enough_stays_so_whatever_else_the_scene_holds(dark_px: int, unseen_px: int) -> None:
+    """Each verdict that needs no further look is that of all numbers, the brightest the rest may hold."""
+    first = np.full((2, 1000), 5000.0)
+    first[1, :dark_px] = 999
+    whole = np.concatenate([first, np.full((2, unseen_px), 65535.0)], axis=1)
+    enough = _is_dark_enough([first[:, :400], first[:, 400:]], whole.shape[1])
+    if enough:
+        assert told(whole, NONE) == ""
+    # Not more is asked than is needed: one dark number fewer could be too few.
+    assert enough == (dark_px >= int(0.001 * (whole.shape[1] - 1)) + 2)
+
+
+def test_a_scene_is_read_until_it_is_dark_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (2300, 2300))
+    rng, read = np.random.default_rng(2), []
+    real = GridReader.read
+    monkeypatch.setattr(GridReader, "read", lambda *given, **more: read.append(given) or real(*given, **more))
+    for lowest, looks, finding in ((300, 1, ""), (1200, 16, "offset 0, but the darkest")):
+        path = tmp_path / f"{lowest}.tif"
+        write_geotiff(path, rng.integers(lowest, 3000, (1, *grid.shape)).astype(np.uint16), grid, nodata=0)
+        layer = Layer(path, "GTiff", path.name, 1, grid, "uint16", 0.0)
+        read.clear()
+        assert finding in _finding([Band("red", layer, 1e-4, 0.0)], "s") and len(read) == looks

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from affine import Affine
@@ -78,7 +79,22 @@ def _lies_within(window: Window, layer: Layer) -> bool:
     return window.row0 > 0 and window.col0 > 0 and window.row1 < rows and window.col1 < cols
 
 
-def sample_numbers(layers: Sequence[Layer], grid: Grid, *, max_px: int) -> Array:
+class Sample(NamedTuple):
+    """Numbers from all over a scene.
+
+    Parameters
+    ----------
+    pixels
+        How many there are of each band, at most.
+    parts
+        Arrays ``(band, row, col)``, each read when it is asked for.
+    """
+
+    pixels: int
+    parts: Iterator[Array]
+
+
+def sample_numbers(layers: Sequence[Layer], grid: Grid, *, max_px: int) -> Sample:
     """Return numbers from all over a scene, band by band at the same places, for statistics.
 
     From overviews where the file has them; else from small windows in the middle of a lattice of blocks, since a
@@ -92,21 +108,22 @@ def sample_numbers(layers: Sequence[Layer], grid: Grid, *, max_px: int) -> Array
         Grid of the finest of them.
     max_px
         Longer side of a read from overviews, pixels.
-
-    Returns
-    -------
-    ndarray
-        ``(band, row, col)``; where it comes from windows, they stand below one another.
     """
     if _has_overviews(layers[0]):
         rows, cols = grid.shape
         step = -(-max(rows, cols) // max_px)
         shape = (max(1, rows // step), max(1, cols // step))
-        return read_coarse(layers, Grid.from_parts(grid.crs, grid.transform * Affine.scale(step), shape)).values
+        coarse = Grid.from_parts(grid.crs, grid.transform * Affine.scale(step), shape)
+        return Sample(math.prod(shape), iter([read_coarse(layers, coarse).values]))
+    windows = _sample_windows(grid)
+    return Sample(sum(math.prod(window.shape) for window in windows), _read_windows(layers, grid, windows))
+
+
+def _read_windows(layers: Sequence[Layer], grid: Grid, windows: Sequence[Window]) -> Iterator[Array]:
     # Every block is read once: none is worth keeping.
     with GridReader(grid, Reading(cache_bytes=0)) as reader:
-        parts = [reader.read(layers, window).values for window in _sample_windows(grid)]
-    return np.concatenate(parts, axis=1)
+        for window in windows:
+            yield reader.read(layers, window).values
 
 
 def _sample_windows(grid: Grid) -> list[Window]:
