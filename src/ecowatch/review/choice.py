@@ -84,6 +84,7 @@ class _Seen(NamedTuple):
 
     @property
     def text(self) -> str:
+        """How clear it is, for the reasons of a choice."""
         return "the only one" if self.share is None else f"{self.share:.0%} clear"
 
 
@@ -141,7 +142,7 @@ def choose_dates(
     earlier = _witnesses(sight, sooner, after.group, pipeline, place, pipeline.time.earlier)
     others = _others(sight, alike, before.group, after.group, pipeline, place)
     why = (
-        f"after {after.group.day}: {after.text}, the latest of the clearest of {len(looks)} dates in the period; "
+        f"after {after.group.day}: {after.text}{_latest_of(looks)} in the period; "
         f"before {before.group.day}: {before.text}, {_season_days(before.group.day, after.group.day)} days off "
         f"in season, sun {_sun(before.group, place) - _sun(after.group, place):+.0f}°, of {len(same or first)} dates; "
         f"earlier witnesses: {_listed(earlier)}; other witnesses: {_listed(others)}"
@@ -166,6 +167,10 @@ def _others(
     between = [g for g in alike if before.day < g.day < after.day][-missing:] if missing else []
     more = _witnesses(sight, between, after, pipeline, place, missing)
     return (*more, *found)
+
+
+def _latest_of(groups: Sequence[DateGroup]) -> str:
+    return f", the latest of the clearest of {len(groups)} dates" if len(groups) > 1 else ""
 
 
 def _listed(groups: Sequence[DateGroup]) -> str:

@@ -23,9 +23,9 @@ _SELDOM = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.memory.monitor-interval": "500ms",
 }
-# Fifteen seconds would pass before a lost job is replaced.
 DASK_SETTINGS = _SELDOM | {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    # Else fifteen seconds pass before a lost job is replaced.
     "distributed.deploy.lost-worker-timeout": "5s",
     # A worker may die of something else than its task: each task gets a second try at once, and then one alone.
     "distributed.scheduler.allowed-failures": 1,
