@@ -6,7 +6,6 @@ Run as ``python reviews.py REVIEW.toml JSON`` it carries out one review in a fre
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -116,8 +115,12 @@ def carried_out(review: Path, how: How, only: Sequence[str] = ()) -> Told:
     SystemExit
         Where anything failed: the figures would not be those of the whole work.
     """
-    from ecowatch.review import run_review  # noqa: PLC0415 - the parent of a whole-process run needs no imports
-    from ecowatch.settings import Review, load  # noqa: PLC0415
+    from ecowatch.cli.lean import lean_imports  # noqa: PLC0415 - the parent of a whole-process run needs no imports
+
+    # As the program does it: what was imported is never searched for rubbish again.
+    with lean_imports():
+        from ecowatch.review import run_review  # noqa: PLC0415
+        from ecowatch.settings import Review, load  # noqa: PLC0415
 
     forget(review)
     steps: dict[str, float] = {}
@@ -179,8 +182,15 @@ def workers_up(how: How) -> Iterator[How]:
 
 
 def peak_mb() -> float:
-    """Return the kernel's high-water mark of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the kernel's high-water mark of this process in MB.
+
+    That of `resource` may be the one of the process that started this one.
+    """
+    return next(
+        int(line.split()[1]) / 1024
+        for line in Path("/proc/self/status").read_text("ascii").splitlines()
+        if line.startswith("VmHWM")
+    )
 
 
 class Workers:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from ecowatch.errors import ConfigError, ExitCode, UnavailableError
-from ecowatch.review.engine import started
+from ecowatch.review.engine import Job, started
 from ecowatch.review.places import (
     DASK_SETTINGS,
     REMOTE_ENVIRONMENT,
@@ -210,10 +212,21 @@ def test_workers_that_wait_leave_the_cores_to_others() -> None:
         assert engine.client.run_on_scheduler(turn_ms) == 1000
 
 
+def test_jobs_that_are_done_are_not_remembered_with_their_arguments() -> None:
+    jobs = [Job(None, repr, (SimpleNamespace(asked_by_this_test=number),)) for number in range(150)]
+    with started(Cluster(workers=1)) as engine:
+        assert [error for _, error in engine.each(jobs)] == [None] * 150
+        del jobs
+        gc.collect()
+        left = [o for o in gc.get_objects() if isinstance(o, SimpleNamespace) and "asked_by_this_test" in vars(o)]
+    # Dask itself would keep the last thousand.
+    assert len(left) < 50
+
+
 def test_jobs_and_pods_read_the_same_settings_from_their_environment() -> None:
     keys = [key for key in DASK_SETTINGS if key.startswith(("distributed.worker.", "distributed.admin."))]
     program = "import json, sys, dask, distributed; print(json.dumps([dask.config.get(key) for key in sys.argv[1:]]))"
     told = subprocess.run(
         [sys.executable, "-c", program, *keys], env=os.environ | REMOTE_ENVIRONMENT, check=True, capture_output=True
     )
-    assert json.loads(told.stdout) == [DASK_SETTINGS[key] for key in keys] and len(keys) == 4
+    assert json.loads(told.stdout) == [DASK_SETTINGS[key] for key in keys] and len(keys) == 5

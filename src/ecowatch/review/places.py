@@ -15,15 +15,17 @@ from ..errors import ConfigError, UnavailableError
 from ..forks import WORKER_ENVIRONMENT
 from ..settings import Cluster, Kubernetes, Queue, bytes_of, seconds_of
 
-# How often Dask looks after itself. As it comes, a scheduler and two workers that wait for work take a sixth of a core: they
-# count the turns of their loops 50 times a second, and profile tasks for a dashboard that is not started.
-_SELDOM = {
+# How often Dask looks after itself, and what it remembers of it. As it comes, a scheduler and two workers that wait for work
+# take a sixth of a core: they count the turns of their loops 50 times a second, and profile tasks for a dashboard that is not
+# started. Of the last thousand messages to each worker it keeps the jobs with all their arguments: 50 kB each.
+_QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.admin.low-level-log-length": 16,
 }
-DASK_SETTINGS = _SELDOM | {
+DASK_SETTINGS = _QUIET | {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     # Else fifteen seconds pass before a lost job is replaced.
     "distributed.deploy.lost-worker-timeout": "5s",
@@ -32,7 +34,7 @@ DASK_SETTINGS = _SELDOM | {
 }
 # Jobs and pods are programs of their own, which read settings from their environment.
 REMOTE_ENVIRONMENT = WORKER_ENVIRONMENT | {
-    f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value) for key, value in _SELDOM.items()
+    f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value) for key, value in _QUIET.items()
 }
 # Each thread of a job holds blocks of its own.
 _MOST_HANDS = 4
