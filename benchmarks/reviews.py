@@ -174,9 +174,12 @@ def workers_up(how: How) -> Iterator[How]:
     if how.scheduler == "threads":
         yield how
         return
+    from dask import config  # noqa: PLC0415
+
     from ecowatch.review.engine import started  # noqa: PLC0415
 
-    with started(how.cluster()) as engine:
+    # Whoever was stopped for long while others were measured is not given up.
+    with config.set({"distributed.scheduler.worker-ttl": None}), started(how.cluster()) as engine:
         engine.client.wait_for_workers(how.workers)
         yield how._replace(scheduler=engine.client.scheduler.address)
 

@@ -3,13 +3,14 @@
 ``python benchmarks/speed.py --size 10980 --data bench_data`` measures, each once a round in turn: both dates and their
 quality layers merely decoded through rasterio (`decoding.py`), and the whole review to the GeoPackage with each reader, on
 two workers and on one; then a review whose area touches a share of the blocks. Workers are up and compiled code is loaded
-on both sides; the whole program, with its start, stands beside it. Ratios are what counts.
+on both sides; those of other cases are stopped meanwhile. The whole program, with its start, stands beside it. Ratios are
+what counts.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ import shapely
 import pairs
 from decoding import decoder
 from reviews import READERS, How, in_process, program, review_file, workers_up
-from turns import Spent, cpu, in_turn, keep, median, ratio, spent, table, wall
+from turns import Spent, cpu, in_turn, keep, median, processes, ratio, spent, stopped, table, wall
 
 Case = Callable[[], Spent]
 KINDS = ("processes", "threads")
@@ -67,15 +68,21 @@ def whole_scene(folder: Path, review: Path, kind: str, options: argparse.Namespa
     rounds, counts = options.rounds, (options.workers, 1)
     with ExitStack() as stack:
         cases: dict[str, Case] = {}
+        own: dict[str, set[int]] = {}
+
+        def ready(name: str, case: Case) -> None:
+            """Warm a case up, and remember which processes are its own."""
+            others = set().union(*own.values())
+            case()
+            cases[name], own[name] = case, processes() - others
+
         for count in counts:
             pool = stack.enter_context(decoder(folder, kind, count))
-            cases[f"decode x{count}"] = lambda pool=pool: spent(pool.run)  # type: ignore[misc]
+            ready(f"decode x{count}", lambda pool=pool: spent(pool.run))  # type: ignore[misc]
             for reader in READERS:
                 how = stack.enter_context(workers_up(How(reader, kind, count)))
-                cases[f"{reader} x{count}"] = in_process(review, how)
-        for case in cases.values():
-            case()
-        found = in_turn(cases, rounds)
+                ready(f"{reader} x{count}", in_process(review, how))
+        found = in_turn({name: _alone(case, own, name) for name, case in cases.items()}, rounds)
     rows: list[list[str | float]] = []
     for name, each in found.items():
         base = found["decode x" + name.rpartition("x")[2]]
@@ -96,6 +103,17 @@ def whole_scene(folder: Path, review: Path, kind: str, options: argparse.Namespa
                 f"one_over_two_workers{ending}": ratio(wall(one), wall(both)),
             }
     return Figures(rows, kept)
+
+
+def _alone(case: Case, own: Mapping[str, set[int]], name: str) -> Case:
+    """Return a case that stops the workers of all others meanwhile."""
+    others = set().union(*(pids for other, pids in own.items() if other != name))
+
+    def alone() -> Spent:
+        with stopped(others):
+            return case()
+
+    return alone
 
 
 def whole_program(review: Path, options: argparse.Namespace) -> Figures:

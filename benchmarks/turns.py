@@ -11,12 +11,13 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -113,6 +114,28 @@ def tree_bytes(pid: int, seen: set[int]) -> int:
         except psutil.Error:
             continue
     return total
+
+
+def processes() -> set[int]:
+    """Return the processes that this one, and those it started, have started."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@contextmanager
+def stopped(pids: Iterable[int]) -> Iterator[None]:
+    """Stop processes for the length of a ``with`` block: workers of other cases, which a user's machine would not have."""
+    told = list(pids)
+    _signal(told, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(told, signal.SIGCONT)
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def in_turn(cases: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
