@@ -77,6 +77,26 @@ def test_what_is_held_for_soon_does_not_push_out_what_is_held_for_later() -> Non
     assert decoder.calls[-1] == 2, "the oldest are given up"
 
 
+def test_what_was_held_for_a_turn_that_is_over_is_given_up() -> None:
+    kept, decoder = Kept(), Decoder()
+    for number in (0, 1):
+        ask(kept, decoder, number, ALL)
+        kept.hold(number, RIM, soon=False)
+        ask(kept, decoder, 9, ALL)
+    kept.turn()
+    # Held anew, though as a part of what is held already; the other is not.
+    ask(kept, decoder, 0, ALL)
+    kept.hold(0, INNER, soon=False)
+    ask(kept, decoder, 1, RIM)
+    kept.turn()
+    ask(kept, decoder, 9, ALL)
+    decoder.calls.clear()
+    ask(kept, decoder, 0, RIM)
+    assert decoder.calls == []
+    ask(kept, decoder, 1, RIM)
+    assert decoder.calls == [1]
+
+
 def test_the_memory_of_a_block_that_nobody_reads_serves_the_next() -> None:
     kept = Kept()
     decoder, places = Decoder(kept), set()

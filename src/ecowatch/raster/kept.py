@@ -12,7 +12,8 @@ import sys
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,10 @@ class Kept:
             self._bytes -= given_up.nbytes
             self._take_back(given_up)
 
+    def turn(self) -> None:
+        """Give up what was held for later before the last turn and not since: whoever wanted it has been here."""
+        self._late.turn()
+
     def close(self) -> None:
         """Close the files."""
         while self._files:
@@ -150,37 +155,54 @@ def _references(values: Array) -> int:
 _NOBODY_ELSE = _references(np.empty(1, np.uint8).view(np.int8))
 
 
-class _Held(NamedTuple):
-    """A part of a block, counted from the first pixel of the block, and its pixels."""
+@dataclass
+class _Held:
+    """A part of a block, counted from the first pixel of the block, its pixels, and the turn at which it was last held."""
 
     part: Window
     pixels: Pixels
+    turn: int
 
 
 class _Parts:
     """Parts of blocks, up to so many bytes; the blocks that were least recently asked for are given up first."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes, self._bytes = most_bytes, 0
+        self._most_bytes, self._bytes, self._turn = most_bytes, 0, 0
         self._held: OrderedDict[Hashable, list[_Held]] = OrderedDict()
 
     def find(self, key: Hashable, part: Window) -> Pixels | None:
+        held = self._over(key, part)
+        return None if held is None else _cut(held.pixels, part.moved(-held.part.row0, -held.part.col0))
+
+    def _over(self, key: Hashable, part: Window) -> _Held | None:
         for held in self._held.get(key, ()):
             if held.part.intersection(part) == part:
                 self._held.move_to_end(key)
-                return _cut(held.pixels, part.moved(-held.part.row0, -held.part.col0))
+                return held
         return None
 
     def add(self, key: Hashable, part: Window, block: Pixels) -> None:
-        if self.find(key, part) is not None:
+        if (held := self._over(key, part)) is not None:
+            held.turn = self._turn
             return
         cut = _cut(block, part)
         own = Pixels(cut.values.copy(), None if cut.covered is None else cut.covered.copy())
-        self._held.setdefault(key, []).append(_Held(part, own))
+        self._held.setdefault(key, []).append(_Held(part, own, self._turn))
         self._held.move_to_end(key)
         self._bytes += own.values.nbytes
         while self._bytes > self._most_bytes:
             self._bytes -= sum(held.pixels.values.nbytes for held in self._held.popitem(last=False)[1])
+
+    def turn(self) -> None:
+        for key, parts in list(self._held.items()):
+            fresh = [held for held in parts if held.turn == self._turn]
+            self._bytes -= sum(held.pixels.values.nbytes for held in parts if held.turn != self._turn)
+            if fresh:
+                self._held[key] = fresh
+            else:
+                del self._held[key]
+        self._turn += 1
 
 
 def _cut(pixels: Pixels, part: Window) -> Pixels:

@@ -135,6 +135,10 @@ class GridReader:
             for key in self._keys.get(block, ()):
                 self._kept.hold(key, common.moved(-block.row0, -block.col0), soon=soon)
 
+    def turn(self) -> None:
+        """Tell that a tile is done: what was held for it by the one before is given up, what it held itself is kept."""
+        self._kept.turn()
+
     def _moved(
         self, layers: tuple[Layer, ...], window: Window, shift_px: tuple[float, float], categorical: bool
     ) -> Pixels:

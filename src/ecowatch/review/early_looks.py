@@ -108,6 +108,7 @@ class EarlyLooks:
             The tile's own runs of all groups that may belong to a candidate, and those that were not seen.
         """
         self._look(self._waiting)
+        self._reader.turn()
         beyond = groups_with(self._open, self._open.runs[:, 2] == self._tile.col1)
         _LAST.carried = _Carried(self._comparison.key, self._region, beyond)
         kept = joined_blocks([*self._kept, self._open], self._bands)
