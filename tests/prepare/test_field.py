@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy import ndimage as ndi
 
 from ecowatch.prepare.align import WindowShift, shifted, support_px, window_shift
+from ecowatch.prepare import field as field_module
 from ecowatch.prepare.field import (
     PlacedShift,
     ShiftField,
@@ -226,3 +228,45 @@ def test_a_distorted_image_is_laid_on_the_other() -> None:
     left = np.array([s.shift[:2] for s in windows(laid[0].astype(float))])
     assert field.range_px > 1.5
     assert np.hypot(*left.T).max() < 0.1
+
+
+def left_out_one_by_one(design: np.ndarray, values: np.ndarray) -> float:
+    """Written a second time, window by window: Beaton & Tukey's biweight by plain least squares."""
+    errors = []
+    for out in range(len(values)):
+        a, b = np.delete(design, out, axis=0), np.delete(values, out, axis=0)
+        terms = np.median(b, axis=0)[None] if a.shape[1] == 1 else np.linalg.lstsq(a, b, rcond=None)[0]
+        for _ in range(19):
+            distance = np.hypot(*(b - a @ terms).T)
+            limit = 4.685 * max(1.4826 * float(np.median(distance)), 0.03)
+            weight = np.where(distance < limit, (1 - (distance / limit) ** 2) ** 2, 0.0)
+            root = np.sqrt(weight)[:, None]
+            terms = np.linalg.lstsq(a * root, b * root, rcond=None)[0]
+        errors.append(float(np.sum((values[out] - design[out] @ terms) ** 2)))
+    kept = sorted(errors)[: max(1, int(np.ceil(0.9 * len(errors))))]
+    return float(np.sqrt(np.mean(kept)))
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2])
+@pytest.mark.parametrize("count", [9, 24, 300])
+def test_the_error_of_foretelling_is_that_of_windows_left_out_one_by_one(count: int, degree: int) -> None:
+    rng = np.random.default_rng([count, degree])
+    uv, values = rng.uniform(-1, 1, (count, 2)), rng.normal(0, 0.1, (count, 2))
+    values[: count // 6] += 2
+    design = field_module._design(uv, degree)
+    expected = left_out_one_by_one(design, values)
+    assert field_module._foretelling_error(design, values) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [3, 9, 24])
+def test_every_triple_that_spans_a_slope_says_who_is_within_its_reach(count: int) -> None:
+    rng = np.random.default_rng(count)
+    uv, values = rng.uniform(-1, 1, (count, 2)), rng.normal(0, 0.3, (count, 2))
+    design = field_module._design(uv, 1)
+    expected = [
+        np.hypot(*(values - design @ np.linalg.inv(design[list(triple)]) @ values[list(triple)]).T) <= 0.3
+        for triple in itertools.combinations(range(count), 3)
+        if abs(np.linalg.det(design[list(triple)])) >= 0.2
+    ]
+    found = list(field_module._within_reach(design, values, 0.3))
+    assert len(expected) > 0 and np.array_equal(found, expected)

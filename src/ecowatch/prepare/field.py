@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ _TERMS = (1, 3, 6)
 _WINDOWS_PER_TERM = 3
 _TRIPLES = 3000
 _ROUNDS = 20
+# Triples, and windows left out, that are tried in one go.
+_TOGETHER = 256
 # Tukey's limit, in robust deviations, and the deviation that is never undercut: what one window is off by itself.
 _TUKEY = 4.685
 _WINDOW_NOISE_PX = 0.03
@@ -221,20 +223,30 @@ def _agreeing(uv: Array, values: Array, agree_px: float, *, sloped: bool, peak: 
     if not sloped or len(uv) < _WINDOWS_PER_TERM * _TERMS[1]:
         return best
     design, sloping = _design(uv, 1), False
-    for triple in _triples(len(uv)):
-        corner = design[triple]
-        if abs(np.linalg.det(corner)) < 0.2:
-            continue
-        distance = np.hypot(*(values - design @ np.linalg.solve(corner, values[triple])).T)
-        inside = distance <= agree_px
+    for inside in _within_reach(design, values, agree_px):
         # Three windows always lie on a slope of their own: it must win as many more.
         if inside.sum() >= best.sum() + _TERMS[1] and inside.sum() >= _WINDOWS_PER_TERM * _TERMS[1]:
             best, sloping = inside, True
     # The slope through three windows has their noise; that through all which agree gathers the others.
     for _ in range(3 if sloping else 0):
         terms = np.linalg.lstsq(design[best], values[best], rcond=None)[0]
-        best = np.hypot(*(values - design @ terms).T) <= agree_px
+        best = _length(values - design @ terms) <= agree_px
     return best
+
+
+def _within_reach(design: Array, values: Array, agree_px: float) -> Iterator[Array]:
+    """Yield which windows lie within reach of the slope through each triple of them that spans one, many triples at a time."""
+    triples = _triples(len(values))
+    for some in np.split(triples, range(_TOGETHER, len(triples), _TOGETHER)):
+        corners = design[some]
+        spanning = np.abs(np.linalg.det(corners)) >= 0.2
+        terms = np.linalg.solve(corners[spanning], values[some[spanning]])
+        yield from _length(values - design @ terms) <= agree_px
+
+
+def _length(vectors: Array) -> Array:
+    length: Array = np.hypot(vectors[..., 0], vectors[..., 1])
+    return length
 
 
 def _triples(count: int) -> Array:
@@ -246,21 +258,21 @@ def _triples(count: int) -> Array:
 
 
 def _robust_fit(design: Array, values: Array) -> tuple[Array, Array]:
-    """Biweight fit of both axes with common weights; returns coefficients (term, axis) and distances."""
-    weight = np.ones(len(values))
-    terms = np.empty((design.shape[1], values.shape[1]))
-    distance = np.empty(len(values))
-    start = np.median(values, axis=0)
+    """Biweight fits of both axes with common weights, ``(…, window, term)`` to ``(…, window, axis)``: terms and distances."""
+    weight = np.ones(values.shape[:-1])
+    terms, distance = np.empty(()), np.empty(())
     for round_number in range(_ROUNDS):
-        if round_number and design.shape[1] == 1:
-            terms = (np.sum(weight[:, None] * values, axis=0) / weight.sum())[None, :]
-        elif round_number or design.shape[1] > 1:
-            root = np.sqrt(weight)[:, None]
-            terms = np.linalg.lstsq(design * root, values * root, rcond=None)[0]
+        if design.shape[-1] > 1:
+            root = np.sqrt(weight)[..., None]
+            terms = np.linalg.pinv(design * root) @ (values * root)
+        elif round_number:
+            sums = np.sum(weight[..., None] * values, axis=-2, keepdims=True)
+            terms = sums / weight.sum(axis=-1)[..., None, None]
         else:
-            terms = start[None, :]
-        distance = np.hypot(*(values - design @ terms).T)
-        limit = _TUKEY * max(1.4826 * float(np.median(distance)), _WINDOW_NOISE_PX)
+            terms = np.median(values, axis=-2, keepdims=True)
+        distance = _length(values - design @ terms)
+        spread = 1.4826 * np.median(distance, axis=-1, keepdims=True)
+        limit = _TUKEY * np.maximum(spread, _WINDOW_NOISE_PX)
         weight = np.where(distance < limit, (1 - (distance / limit) ** 2) ** 2, 0.0)
     return terms, distance
 
@@ -280,16 +292,15 @@ def _degree(uv: Array, values: Array, max_degree: int, min_gain_px: float) -> in
 
 def _foretelling_error(design: Array, values: Array) -> float:
     """Root mean square error at windows left out of the fit one at a time, the worst tenth set aside."""
-    everyone = np.arange(len(values))
-    errors = []
-    for out in everyone:
-        rest = everyone != out
-        if rest.sum() < design.shape[1]:
-            return math.inf
-        terms, _ = _robust_fit(design[rest], values[rest])
-        errors.append(float(np.sum((values[out] - design[out] @ terms) ** 2)))
-    kept = np.sort(errors)[: max(1, math.ceil(0.9 * len(errors)))]
-    return float(np.sqrt(np.mean(kept)))
+    count = len(values)
+    if count - 1 < design.shape[1]:
+        return math.inf
+    errors = np.empty(count)
+    for out in np.split(np.arange(count), range(_TOGETHER, count, _TOGETHER)):
+        others = np.arange(count - 1) + (np.arange(count - 1) >= out[:, None])
+        terms, _ = _robust_fit(design[others], values[others])
+        errors[out] = np.sum((values[out] - (design[out, None] @ terms)[:, 0]) ** 2, axis=1)
+    return float(np.sqrt(np.mean(np.sort(errors)[: max(1, math.ceil(0.9 * count))])))
 
 
 def with_cells(field: ShiftField, *, max_step_px: float) -> ShiftField:

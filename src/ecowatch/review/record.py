@@ -14,7 +14,7 @@ import shapely
 
 from .. import __version__
 from ..areas import overlaps_between, union_area_m2
-from ..atomic import write_text
+from ..atomic import replacing
 from ..codes import Limit
 from ..grid import geodesic_area_m2
 from ..patches import limits_of
@@ -174,4 +174,7 @@ def write_record(
         "started": doing.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_text(path, json.dumps(record, ensure_ascii=False, indent=1, default=str) + "\n")
+    # In a stream: of ten thousand areas the text alone would take as much memory as all that it tells.
+    with replacing(path) as beside, beside.open("w", encoding="utf-8") as stream:
+        json.dump(record, stream, ensure_ascii=False, indent=1, default=str)
+        stream.write("\n")
