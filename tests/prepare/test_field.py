@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
-from ecowatch.prepare.align import WindowShift, shifted, support_px, window_shift
 from ecowatch.prepare import field as field_module
+from ecowatch.prepare.align import WindowShift, shifted, support_px, window_shift
 from ecowatch.prepare.field import (
     PlacedShift,
     ShiftField,
