@@ -13,7 +13,7 @@ class Rates(Settings):
     The defaults are CPU seconds of the pipeline `bitemporal` on simulated six-band pairs of uint16 (DEFLATE, predictor 2,
     blocks of 512) with scene classes, read by rasterio on one core of a shared two-core cloud machine;
     ``benchmarks/national.py rates`` measures those of another machine and prints a file of this form. Not measured but
-    estimated are ``jpeg2000_mb_s``, ``area_s`` and ``start_s``.
+    estimated are ``jpeg2000_mb_s``, ``area_s`` and ``start_s``; ``tile_s``, too small to be measured, is rounded up.
     """
 
     decode_mb_s: float = Field(default=240.0, gt=0, description="Raw megabytes decoded per second, tiled GeoTIFF.")
