@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
+import weakref
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from ecowatch.intake import RASTER_KINDS, admit
 from ecowatch.raster import inspect
 from ecowatch.report import run_table, write_quicklooks
 from ecowatch.review import make_plan, planned_tasks, run_review
+from ecowatch.review.kept import KeptFits, fit_path
 from ecowatch.review.product import LAYERS
 from ecowatch.settings import Cluster
 
@@ -104,6 +107,26 @@ def test_roads_are_lines_with_length_and_width(demo_run: Run, truth: geopandas.G
         line = roads[roads.intersects(geopandas.GeoSeries([row.geometry], crs=32650).to_crs(4490).iloc[0])].iloc[0]
         expected = row.geometry.length / 2  # outline of a thin strip
         assert line.length_m == pytest.approx(expected, rel=0.15)
+
+
+def test_the_record_has_every_fit_as_it_is_kept_one_area_a_line(demo_run: Run) -> None:
+    plan = demo_run.result.plan
+    fits = KeptFits(plan)
+    assert len(fits) == len(set(fits)) == len(plan.comparisons) > 1
+    text = (demo_run.result.folder / "run.json").read_text("utf-8")
+    lines = [json.loads(line.strip().rstrip(",")) for line in text.splitlines() if line.startswith('  {"area_id"')]
+    assert lines == demo_run.record["coverage"] == json.loads(text)["coverage"]
+    kept = {c.area.area_id: json.loads(fit_path(plan, c).read_text("utf-8")) for c in plan.comparisons}
+    assert {row["area_id"]: row["fit"] for row in lines if row["fit"]} == kept
+
+
+def test_only_the_last_fit_asked_for_is_held(demo_run: Run) -> None:
+    fits = KeptFits(demo_run.result.plan)
+    one, other = list(fits)[:2]
+    first = weakref.ref(fits[one])
+    assert fits[one] is first() and "none of them" not in fits
+    assert fits[other].sample_px > 0
+    assert first() is None
 
 
 def test_areas_add_up_wherever_they_are_shown(demo_run: Run) -> None:

@@ -73,12 +73,13 @@ def assemble(
         area,
         comparison.pipeline,
         comparison,
-        fit,
         coverage,
         tuple(rows),
         tuple(roads),
         tuple(_suppressed_rows(comparison, candidates, area)),
         tuple(unseen_rows(comparison, unseen, failed, area, surroundings)),
+        shift_measured_px=round(fit.measured.length_px, 3) if fit.measured else None,
+        shift_px=fit.shift_px,
     )
 
 
@@ -86,7 +87,7 @@ def not_compared(area: Area, pipeline: Pipeline | None, note: str, surroundings:
     """Return the result of an area that could not be compared: wholly not observed, with the reason."""
     placed = area.in_crs(surroundings.crs, surroundings.allowed)
     row = unseen_row(placed, pipeline, NotObserved.NO_PAIR, placed.geometry, surroundings.crs)
-    return AreaResult(placed, pipeline, None, None, Coverage(0, 0, 0), unseen=(row,), note=note)
+    return AreaResult(placed, pipeline, None, Coverage(0, 0, 0), unseen=(row,), note=note)
 
 
 def _inside_px(comparison: Comparison, tile: Window) -> int:

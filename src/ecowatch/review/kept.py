@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..atomic import write_text
+from .fit import Fit
 from .pair import Comparison
 from .plan import Plan, slug
 
@@ -21,6 +22,39 @@ def fit_path(plan: Plan, comparison: Comparison) -> Path:
 def seal_path(plan: Plan, comparison: Comparison) -> Path:
     """Return where the seal of a comparison's fit and tiles lies."""
     return fit_path(plan, comparison).with_name(f"_DONE.{comparison.key[:20]}.json")
+
+
+class KeptFits(Mapping[str, Fit]):
+    """The fits of a plan that are there, by key of the comparison.
+
+    Each is read when it is asked for and only the last is remembered: ten thousand fits take more memory than the areas
+    that they are of.
+
+    Parameters
+    ----------
+    plan
+        What was to be fitted.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._known = {c.key: c for c in plan.comparisons if fit_path(plan, c).exists()}
+        self._last: tuple[str, Fit] | None = None
+
+    def __getitem__(self, key: str) -> Fit:
+        if self._last is None or self._last[0] != key:
+            text = fit_path(self._plan, self._known[key]).read_text("utf-8")
+            self._last = key, Fit.from_json(text)
+        return self._last[1]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 def seal(path: Path, files: Sequence[Path]) -> None:

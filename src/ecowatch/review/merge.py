@@ -12,13 +12,12 @@ from ..errors import ExitCode
 from ..settings import Cluster, Review
 from .accounts import STAGES, Accounts
 from .engine import Engine, started
-from .fit import Fit
-from .kept import drop_damaged, fit_path, seal_path
+from .kept import KeptFits, drop_damaged, fit_path, seal_path
 from .lock import review_lock
 from .plan import Plan, PlannedTask, make_plan, planned_tasks, work_folder
 from .run import Product, RunResult, run_plan
 from .shard import PlanFile, Shard, ShardBook, absent_because, read_plan
-from .stages import Progress, TaskResult, fit_all, kept_fits, measured
+from .stages import Progress, TaskResult, fit_all, measured
 
 
 @dataclass(frozen=True)
@@ -153,13 +152,13 @@ def _found(
     tasks: Sequence[PlannedTask],
     report: Progress,
     accounts: Accounts,
-) -> tuple[dict[str, Fit], list[TaskResult]]:
+) -> tuple[KeptFits, list[TaskResult]]:
     """Return the fits that shards left, and a failure for every tile or fit that none did."""
     with_tiles = {item.task.comparison.key for item in tasks}
     # An area that touches no block has no tile, and so no shard: its fit is the merge's own.
     lone = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key not in with_tiles))
     _, failures = fit_all(engine, lone, (), report, accounts)
-    fits = kept_fits(plan)
+    fits = KeptFits(plan)
     _expect(accounts, replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in with_tiles)), tasks)
     accounts.join(book.accounts())
     absent = [t for t in tasks if not t.path.exists() or t.task.comparison.key not in fits]

@@ -129,7 +129,7 @@ LAYERS: dict[str, tuple[str, dict[str, str]]] = {
 def summary_row(result: AreaResult, period: str, crs: CRS) -> dict[str, Any]:
     """Return the row of the layer `area_summary`; its hectares add up: area = observed + not observed + failed."""
     area_ha = round(geodesic_area_m2(result.area.geometry, crs) / 1e4, 4)
-    coverage, fit, comparison = result.coverage, result.fit, result.comparison
+    coverage, comparison = result.coverage, result.comparison
     share = 1 / coverage.expected_px if coverage.expected_px else 0.0
     observed = round(area_ha * coverage.observed_px * share, 4)
     failed = round(area_ha * coverage.failed_px * share, 4)
@@ -151,8 +151,8 @@ def summary_row(result: AreaResult, period: str, crs: CRS) -> dict[str, Any]:
         "patch_ha": round(sum(row["area_ha"] for row in result.patches), 4),
         "suppressed": len(result.suppressed),
         "suppressed_ha": round(sum(row["area_ha"] for row in result.suppressed), 4),
-        "shift_measured_px": round(fit.measured.length_px, 3) if fit and fit.measured else None,
-        "shift_px": fit.shift_px if fit else None,
+        "shift_measured_px": result.shift_measured_px,
+        "shift_px": result.shift_px,
         "note": result.note or ("; ".join(result.area.notes) or None),
         "geometry": result.area.geometry,
     }

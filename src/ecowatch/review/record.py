@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..codes import Limit
 from ..grid import geodesic_area_m2
 from ..patches import limits_of
 from ..raster import gdal_version
+from .fit import Fit
 from .plan import Plan
 from .result import AreaResult
 
@@ -85,36 +87,39 @@ def totals(results: Sequence[AreaResult]) -> dict[str, Any]:
     }
 
 
-def coverage_rows(results: Sequence[AreaResult]) -> list[dict[str, Any]]:
-    """Return the pixel accounting by area and pipeline.
+def coverage_rows(results: Sequence[AreaResult], fits: Mapping[str, Fit]) -> Iterator[dict[str, Any]]:
+    """Yield the pixel accounting by area and pipeline, and what each was judged on.
+
+    Parameters
+    ----------
+    results
+        In order.
+    fits
+        By key of the comparison.
 
     Raises
     ------
     AssertionError
         Where expected ≠ observed + not observed + failed: then the run must not be published.
     """
-    rows = []
     for result in results:
-        c = result.coverage
+        c, comparison = result.coverage, result.comparison
         if c.not_observed_px < 0 or c.expected_px != c.observed_px + c.not_observed_px + c.failed_px:
             raise AssertionError(f"{result.area.area_id}: coverage does not add up: {c}")
-        rows.append(
-            {
-                "area_id": result.area.area_id,
-                "pipeline": result.pipeline.name if result.pipeline else None,
-                "area_m2": round(geodesic_area_m2(result.area.geometry, result.area.crs), 1),
-                "expected_px": c.expected_px,
-                "observed_px": c.observed_px,
-                "not_observed_px": c.not_observed_px,
-                "failed_px": c.failed_px,
-                "observed_share": c.observed_share,
-                "inputs": _inputs(result),
-                "why": result.comparison.why if result.comparison else None,
-                "fit": json.loads(result.fit.to_json()) if result.fit else None,
-                "note": result.note,
-            }
-        )
-    return rows
+        yield {
+            "area_id": result.area.area_id,
+            "pipeline": result.pipeline.name if result.pipeline else None,
+            "area_m2": round(geodesic_area_m2(result.area.geometry, result.area.crs), 1),
+            "expected_px": c.expected_px,
+            "observed_px": c.observed_px,
+            "not_observed_px": c.not_observed_px,
+            "failed_px": c.failed_px,
+            "observed_share": c.observed_share,
+            "inputs": _inputs(result),
+            "why": comparison.why if comparison else None,
+            "fit": dataclasses.asdict(fits[comparison.key]) if comparison else None,
+            "note": result.note,
+        }
 
 
 def _inputs(result: AreaResult) -> dict[str, Any]:
@@ -141,6 +146,7 @@ def write_record(
     results: Sequence[AreaResult],
     failures: Sequence[Mapping[str, Any]],
     *,
+    fits: Mapping[str, Fit],
     doing: Doing,
     digests: Mapping[str, str],
 ) -> None:
@@ -152,6 +158,8 @@ def write_record(
         Target.
     plan, results, failures
         What was to be done, what was done, what was not.
+    fits
+        By key of the comparison.
     doing
         When, by how many tasks and where: allowed here, and only here.
     digests
@@ -166,7 +174,6 @@ def write_record(
         "scenes_found": plan.scenes_found,
         "quarantined": [q._asdict() for q in plan.quarantined],
         "failures": list(failures),
-        "coverage": coverage_rows(results),
         "totals": totals(results),
         "products": dict(digests),
         "tasks": dict(doing.tasks),
@@ -174,7 +181,10 @@ def write_record(
         "started": doing.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # In a stream: of ten thousand areas the text alone would take as much memory as all that it tells.
+    text = json.dumps(record, ensure_ascii=False, indent=1, default=str)
+    # Row by row: what ten thousand areas were judged on would take more memory than all the rest of the run.
     with replacing(path) as beside, beside.open("w", encoding="utf-8") as stream:
-        json.dump(record, stream, ensure_ascii=False, indent=1, default=str)
-        stream.write("\n")
+        stream.write(text.removesuffix("\n}") + ',\n "coverage": [')
+        for number, row in enumerate(coverage_rows(results, fits)):
+            stream.write(f"{',' if number else ''}\n  {json.dumps(row, ensure_ascii=False, default=str)}")
+        stream.write("\n ]\n}\n")

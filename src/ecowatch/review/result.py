@@ -13,7 +13,6 @@ from pyproj import CRS
 from ..areas import Area, Carriers, Overlay
 from ..codes import Carrier
 from ..settings import Pipeline
-from .fit import Fit
 from .pair import Comparison
 
 _SEA = (Carrier.SHORELINE, Carrier.NEARSHORE)
@@ -48,7 +47,7 @@ class AreaResult:
         In the output CRS.
     pipeline
         None where the area had no scenes at all.
-    comparison, fit
+    comparison
         None where no pair could be compared.
     coverage
         Pixel accounting; zero pixels where there was no grid.
@@ -56,6 +55,8 @@ class AreaResult:
         Rows of the layers `patch`, `patch_road` and `suppressed`.
     unseen
         Rows of the layer `not_observed`.
+    shift_measured_px, shift_px
+        Displacement of the after date as delivered, and what may be left of it, pixels; None where it is not known.
     note
         Code and finding where the area could not be compared.
     """
@@ -63,12 +64,13 @@ class AreaResult:
     area: Area
     pipeline: Pipeline | None
     comparison: Comparison | None
-    fit: Fit | None
     coverage: Coverage
     patches: tuple[Mapping[str, Any], ...] = ()
     roads: tuple[Mapping[str, Any], ...] = ()
     suppressed: tuple[Mapping[str, Any], ...] = ()
     unseen: tuple[Mapping[str, Any], ...] = ()
+    shift_measured_px: float | None = None
+    shift_px: float | None = None
     note: str | None = None
 
 

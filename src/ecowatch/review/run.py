@@ -16,8 +16,7 @@ from ..settings import Cluster, Review
 from .accounts import STAGES, Accounts
 from .assemble import assemble, not_compared
 from .engine import started
-from .fit import Fit
-from .kept import drop_damaged, fit_path, seal, seal_path
+from .kept import KeptFits, drop_damaged, fit_path, seal, seal_path
 from .lock import review_lock, sweep_work
 from .plan import Plan, PlannedTask, make_plan, planned_tasks, work_folder
 from .product import write_geopackage
@@ -143,7 +142,7 @@ def _carry_out(
     if plan.review.output.rasters:
         write_rasters(plan.run_folder, tasks)
     accounts.check()
-    _publish(plan, results, failures, products, accounts, cluster)
+    _publish(plan, results, fits, failures, products, accounts, cluster)
     result = RunResult(plan, plan.run_folder, results, tuple(failures), reused=False, tasks=accounts.totals())
     accounts.close([vars(f) for f in failures], int(result.exit_code))
     return result
@@ -168,7 +167,7 @@ def _digest(path: Path) -> str:
 def _assembled(
     plan: Plan,
     tasks: TasksByKey,
-    fits: dict[str, Fit],
+    fits: KeptFits,
     looked: Lookings,
     failures: Sequence[TaskResult],
 ) -> tuple[AreaResult, ...]:
@@ -194,6 +193,7 @@ def _assembled(
 def _publish(
     plan: Plan,
     results: Sequence[AreaResult],
+    fits: KeptFits,
     failures: Sequence[TaskResult],
     products: Iterable[Product],
     accounts: Accounts,
@@ -221,4 +221,4 @@ def _publish(
     }
     rows = [vars(f) for f in failures]
     doing = Doing(accounts.started, {"stages": accounts.totals(), "areas": accounts.by_area()}, place)
-    write_record(folder / "run.json", plan, results, rows, doing=doing, digests=digests)
+    write_record(folder / "run.json", plan, results, rows, fits=fits, doing=doing, digests=digests)

@@ -19,7 +19,7 @@ from .engine import Engine, Job
 from .fit import Fit, fit_comparison
 from .found import Found, found_in
 from .ingest import ingest, reading_copies, sound_copies, with_copies
-from .kept import fit_path
+from .kept import KeptFits, fit_path
 from .look import CHUNK, NOT_LOOKED, Looked, look_at, look_order, looks_of, looks_text
 from .pair import Comparison
 from .plan import Plan, PlannedTask
@@ -61,7 +61,7 @@ def _do_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> None:
 
 def fit_all(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
-) -> tuple[dict[str, Fit], list[TaskResult]]:
+) -> tuple[KeptFits, list[TaskResult]]:
     """Fit what is not fitted yet; return the fits by key of the comparison, and what failed."""
     todo = []
     for comparison in plan.comparisons:
@@ -79,20 +79,11 @@ def fit_all(
         status = accounts.ended("fit", area_id, what, error)
         if error is not None:
             failures.append(TaskResult(area_id, what, status, error))
-    return kept_fits(plan), sorted(failures, key=lambda f: (f.area_id, f.what))
-
-
-def kept_fits(plan: Plan) -> dict[str, Fit]:
-    """Return the fits that are there, by key of the comparison."""
-    return {
-        c.key: Fit.from_json(fit_path(plan, c).read_text("utf-8"))
-        for c in plan.comparisons
-        if fit_path(plan, c).exists()
-    }
+    return KeptFits(plan), sorted(failures, key=lambda f: (f.area_id, f.what))
 
 
 def tiles_all(
-    engine: Engine, tasks: Sequence[PlannedTask], fits: dict[str, Fit], report: Progress, accounts: Accounts
+    engine: Engine, tasks: Sequence[PlannedTask], fits: KeptFits, report: Progress, accounts: Accounts
 ) -> list[TaskResult]:
     """Process the tiles that are not done yet; return what failed."""
     todo = []
@@ -126,13 +117,13 @@ def _row_of(task: Task) -> tuple[str, int]:
     return task.comparison.key, task.tile.row0
 
 
-Measure = Callable[[Engine, Plan, Sequence[PlannedTask], Progress, Accounts], tuple[dict[str, Fit], list[TaskResult]]]
+Measure = Callable[[Engine, Plan, Sequence[PlannedTask], Progress, Accounts], tuple[KeptFits, list[TaskResult]]]
 """Brings fits and tiles about; returns the fits by key of the comparison, and what failed."""
 
 
 def measured(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
-) -> tuple[dict[str, Fit], list[TaskResult]]:
+) -> tuple[KeptFits, list[TaskResult]]:
     """Copy slow bands, then fit and process what is not there yet."""
     copies, _ = ingest(engine, plan, tasks, report, accounts)
     plan, tasks = reading_copies(plan, tasks, copies)
@@ -160,7 +151,7 @@ class Lookings(NamedTuple):
 
 
 def looks_all(
-    engine: Engine, plan: Plan, tasks: TasksByKey, fits: dict[str, Fit], report: Progress, accounts: Accounts
+    engine: Engine, plan: Plan, tasks: TasksByKey, fits: KeptFits, report: Progress, accounts: Accounts
 ) -> Lookings:
     """Look at all candidates again; one that cannot be looked at stays, at the lowest stage, and the failure is told."""
     jobs: list[Job] = []
