@@ -198,20 +198,26 @@ def utm_crs(longitude: float, latitude: float) -> CRS:
     return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
+# Kept by the text that a CRS was made from: its own hash is that of its WKT, which PROJ writes anew each time.
 @lru_cache(maxsize=256)
-def _transformer(source: CRS, target: CRS, allow_ballpark: bool) -> Transformer:
+def _transformer(source: str, target: str, allow_ballpark: bool) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True, allow_ballpark=allow_ballpark, only_best=True)
 
 
 @lru_cache(maxsize=256)
+def _geodetic(crs: str) -> CRS:
+    whole = CRS.from_user_input(crs)
+    return whole.geodetic_crs or whole
+
+
 def _geodetic_of(crs: CRS) -> CRS:
     """The geographic CRS under a projected one, kept: PROJ builds it anew each time it is asked."""
-    return crs.geodetic_crs or crs
+    return _geodetic(crs.srs)
 
 
 @lru_cache(maxsize=256)
-def _geodetic_name(crs: CRS) -> str:
-    geodetic = _geodetic_of(crs)
+def _geodetic_name(crs: str) -> str:
+    geodetic = _geodetic(crs)
     code = geodetic.to_epsg()
     return f"EPSG:{code}" if code else str(geodetic.name)
 
@@ -234,7 +240,7 @@ def coordinate_transformer(source: CRS, target: CRS, allowed: frozenset[str] = f
     GridError
         ``DATUM_AMBIGUOUS`` where only a ballpark transformation exists and the pair is not allowed.
     """
-    a, b = _geodetic_name(source), _geodetic_name(target)
+    a, b = _geodetic_name(source.srs), _geodetic_name(target.srs)
     named = a == b or f"{a}={b}" in allowed or f"{b}={a}" in allowed
     if named and {a, b} == _EQUAL:
         # One of them in place of the other: the same numbers, and no search.
@@ -243,7 +249,7 @@ def coordinate_transformer(source: CRS, target: CRS, allowed: frozenset[str] = f
         elif source.is_geographic:
             source = _geodetic_of(target)
     try:
-        return _transformer(source, target, named)
+        return _transformer(source.srs, target.srs, named)
     except ProjError as error:
         raise GridError(
             "DATUM_AMBIGUOUS",
