@@ -33,6 +33,7 @@ from ecowatch.review.cost import (
     tile_seconds,
 )
 from ecowatch.review.inputs import pairs_of, read_inputs
+from ecowatch.review.plan import PlannedTask, by_place
 from ecowatch.settings import AreaSource, Cluster, Rates, Review, SceneSource
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +121,49 @@ def test_a_plan_of_some_hundred_areas_equals_a_slow_oracle(folder: Path, tmp_pat
     assert len(lone) > 10 and lone == {a.area_id for a in plan.areas} - {told.area_id for told in found}
     assert {u.code for u in plan.unpaired} == {"NO_PAIR"}
     assert [u.pipeline is None for u in plan.unpaired].count(True) > 5, "some touch no scene at all"
+
+
+def test_by_place_every_block_is_come_to_once_and_tiles_keep_their_order(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan(review_of(folder, tmp_path, 150))
+    listed = planned_tasks(plan, Cluster(tile_px=128))
+    tasks = by_place(listed)
+    assert tasks != listed and sorted(t.task.key for t in tasks) == sorted(t.task.key for t in listed)
+    assert by_place(tasks) == tasks
+
+    def where(comparison: Comparison) -> tuple[str, int, int]:
+        middle = shapely.box(*comparison.area.geometry.bounds).centroid
+        origin = LEFT + EAST * comparison.before.scene_ids.startswith("s1")
+        dates = f"{comparison.before.scene_ids} {comparison.after.scene_ids}"
+        return dates, int((TOP - middle.y) // 5120), int((middle.x - origin) // 5120)
+
+    blocks = [where(t.task.comparison) for t in tasks]
+    visits = [block for block, former in zip(blocks, [None, *blocks], strict=False) if block != former]
+    assert len(visits) == len(set(visits)) > 4
+    both = {True: 0, False: 0}
+    for area_id in {t.task.comparison.area.area_id for t in listed}:
+        own = [t.task.tile for t in tasks if t.task.comparison.area.area_id == area_id]
+        assert own == [t.task.tile for t in listed if t.task.comparison.area.area_id == area_id]
+        both[len(own) > 1] += 1
+    assert min(both.values()) > 3
+
+
+def test_the_middle_of_four_blocks_is_walked_like_a_z(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan(review_of(folder, tmp_path, 24))
+    task, height, width = planned_tasks(plan, Cluster())[0], 10.0, 10.0
+    corner = np.array([LEFT + 40 * 512 * width, TOP - 50 * 512 * height])
+
+    def moved(number: int, right: float, down: float) -> PlannedTask:
+        box = shapely.Point(corner[0] + right, corner[1] - down).buffer(9.0)
+        comparison = replace(
+            task.task.comparison, area=replace(task.task.comparison.area, geometry=box, version=str(number))
+        )
+        return task._replace(task=replace(task.task, comparison=comparison))
+
+    # Right and left above, right and left below.
+    places = [(2560.0, -2560.0), (-2560.0, -2560.0), (2560.0, 2560.0), (-2560.0, 2560.0)]
+    tasks = [moved(n, *place) for n, place in enumerate(places)]
+    order = [int(t.task.comparison.area.version) for t in by_place(tasks)]
+    assert order == [1, 0, 3, 2]
 
 
 @pytest.mark.parametrize("tile_px", [128, 512, 5632])

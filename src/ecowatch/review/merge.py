@@ -14,7 +14,7 @@ from .accounts import STAGES, Accounts
 from .engine import Engine, started
 from .kept import KeptFits, drop_damaged, fit_path, seal_path
 from .lock import review_lock
-from .plan import Plan, PlannedTask, make_plan, planned_tasks, work_folder
+from .plan import Plan, PlannedTask, by_place, make_plan, planned_tasks, work_folder
 from .run import Product, RunResult, run_plan
 from .shard import PlanFile, Shard, ShardBook, absent_because, read_plan
 from .stages import Progress, TaskResult, fit_all, measured
@@ -70,7 +70,7 @@ def run_shard(
         tasks = planned_tasks(plan, cluster)
         file.check_tiles(tasks)
         keys = {line.key for line in file.shares(shard.of)[shard.number]}
-        own = [item for item in tasks if item.task.key in keys]
+        own = by_place([item for item in tasks if item.task.key in keys])
         return _carry_out(plan, book, shard, own, cluster, progress or (lambda *_: None))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from ..digests import MEMORY_NAME, remembered
+from ..grid import BLOCK_PX
 from ..settings import Cluster, Rates, Review
 from .cost import block_work, fit_seconds, tile_seconds
 from .inputs import Subject, Unpaired, pairs_of, read_inputs, run_digest
@@ -152,6 +153,39 @@ def tasks_of(
         tile_s = tile_seconds(comparison, blocks, work, rates)
         yield PlannedTask(task, folder / name, status, blocks, blocks * work.megabytes, tile_s, fit_s)
         fit_s = 0.0
+
+
+def by_place(tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
+    """Return tasks in an order in which areas that lie close together follow one another, in whatever order they are named.
+
+    Small areas share blocks with their neighbours: who does one after the other decodes these blocks once. The tiles of an
+    area keep their order.
+
+    Parameters
+    ----------
+    tasks
+        Those of one comparison follow one another.
+
+    Source
+    ------
+    Morton, G. M. (1966): A computer oriented geodetic data base and a new technique in file sequencing.
+    """
+    places = {task.task.comparison.key: task.task.comparison for task in tasks}
+    order = {key: _place(comparison) for key, comparison in places.items()}
+    return sorted(tasks, key=lambda task: order[task.task.comparison.key])
+
+
+def _place(comparison: Comparison) -> tuple[tuple[str, ...], str, int]:
+    """What files an area is read from, and where its middle lies in them: the number of the lattice block on a Z-curve."""
+    scenes = tuple(scene.digest for group in (comparison.before, comparison.after) for scene in group.scenes)
+    left, bottom, right, top = comparison.area.geometry.bounds
+    grid, (height, width) = comparison.grid, (BLOCK_PX * px for px in comparison.grid.pixel_size)
+    # The area's grid begins whole blocks away from that of its scenes; counted from where nothing on Earth lies.
+    down = (grid.transform.f % height - (bottom + top) / 2) // height
+    along = ((left + right) / 2 - grid.transform.c % width) // width
+    row, col = 2**24 + int(down), 2**24 + int(along)
+    number = sum((row >> bit & 1) << 2 * bit + 1 | (col >> bit & 1) << 2 * bit for bit in range(26))
+    return scenes, grid.crs.srs, number
 
 
 def comparison_folder(review: Review, comparison: Comparison) -> Path:

@@ -18,7 +18,7 @@ from .assemble import assemble, not_compared
 from .engine import started
 from .kept import KeptFits, drop_damaged, fit_path, seal, seal_path
 from .lock import review_lock, sweep_work
-from .plan import Plan, PlannedTask, make_plan, planned_tasks, work_folder
+from .plan import Plan, PlannedTask, by_place, make_plan, planned_tasks, work_folder
 from .product import write_geopackage
 from .rasters import write_rasters
 from .record import Doing, provenance, write_record
@@ -104,7 +104,7 @@ def run_plan(
                 accounts.write()
             return RunResult(plan, plan.run_folder, (), (), reused=True, tasks=accounts.totals())
         accounts.begin()
-        tasks = planned_tasks(plan, cluster)
+        tasks = by_place(planned_tasks(plan, cluster))
         if shuffle is not None:
             tasks = shuffle(tasks)
         return _carry_out(plan, cluster, accounts, tasks, progress or (lambda *_: None), products, measure)

@@ -62,7 +62,7 @@ def _do_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> None:
 def fit_all(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
 ) -> tuple[KeptFits, list[TaskResult]]:
-    """Fit what is not fitted yet; return the fits by key of the comparison, and what failed."""
+    """Fit what is not fitted yet, in the order of the tasks; return the fits by key of the comparison, and what failed."""
     todo = []
     for comparison in plan.comparisons:
         kept = fit_path(plan, comparison).exists()
@@ -70,6 +70,9 @@ def fit_all(
         if not kept:
             todo.append(comparison)
     seconds = {t.task.comparison.key: t.fit_seconds for t in tasks if t.fit_seconds}
+    order = {key: number for number, key in enumerate(dict.fromkeys(t.task.comparison.key for t in tasks))}
+    # Areas that touch no block have no tasks.
+    todo.sort(key=lambda c: order.get(c.key, len(order)))
     hands = engine.hands(len(todo))
     jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading, hands), seconds.get(c.key, math.inf)) for c in todo]
     failures: list[TaskResult] = []
