@@ -20,6 +20,7 @@ endif
 # Half of the modules that come along are never imported: the others are compiled when they are, not all of them here. An
 # environment in which Python may not keep what it compiled, as in many containers, would make every start compile them again.
 export PYTHONDONTWRITEBYTECODE :=
+
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ecowatch needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)

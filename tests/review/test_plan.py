@@ -147,13 +147,13 @@ def test_by_place_every_block_is_come_to_once_and_tiles_keep_their_order(folder:
     assert min(both.values()) > 3
 
 
-def test_the_middle_of_four_blocks_is_walked_like_a_z(folder: Path, tmp_path: Path) -> None:
+def test_four_blocks_are_walked_like_a_z(folder: Path, tmp_path: Path) -> None:
     plan = make_plan(review_of(folder, tmp_path, 24))
-    task, height, width = planned_tasks(plan, Cluster())[0], 10.0, 10.0
-    corner = np.array([LEFT + 40 * 512 * width, TOP - 50 * 512 * height])
+    task = planned_tasks(plan, Cluster())[0]
+    x, y = LEFT + 40 * 5120.0, TOP - 50 * 5120.0
 
     def moved(number: int, right: float, down: float) -> PlannedTask:
-        box = shapely.Point(corner[0] + right, corner[1] - down).buffer(9.0)
+        box = shapely.Point(x + right, y - down).buffer(9.0)
         comparison = replace(
             task.task.comparison, area=replace(task.task.comparison.area, geometry=box, version=str(number))
         )
