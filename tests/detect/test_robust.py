@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.special import gammaincc
 
 from ecowatch.detect import METHODS, fit_thresholds, sample_score
-from ecowatch.detect._fit_kernels import line_distance, moments_of, standard_squares
+from ecowatch.detect._fit_kernels import chi2_exceeded, line_distance, moments_of, standard_squares
 from ecowatch.detect.stable import stable_ground
 
 SIDE, BANDS = 160, 6
@@ -96,3 +97,11 @@ def test_compiled_loops_of_the_fit_are_those_of_numpy(bands: int) -> None:
     moments_of(before, chosen, mean, variance)
     assert mean == pytest.approx(before[:, chosen].mean(axis=1))
     assert variance == pytest.approx(before[:, chosen].var(axis=1))
+
+
+@pytest.mark.parametrize("degrees", range(1, 13))
+def test_the_law_of_sums_of_squares_is_that_of_scipy(degrees: int) -> None:
+    squares = np.concatenate([[0.0, 1e-12, 1300.0, 1500.0, np.inf], np.linspace(0.01, 400, 4000)])
+    found = np.empty(squares.size)
+    chi2_exceeded(squares, degrees, found)
+    assert found == pytest.approx(gammaincc(degrees / 2, squares / 2), rel=1e-9, abs=1e-300)

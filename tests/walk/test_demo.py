@@ -18,7 +18,7 @@ from distributed import LocalCluster
 from PIL import Image
 from pyproj import CRS
 
-from ecowatch.areas import union_area_m2
+from ecowatch.areas import read_areas, union_area_m2
 from ecowatch.grid import geodesic_area_m2
 from ecowatch.intake import RASTER_KINDS, admit
 from ecowatch.raster import inspect
@@ -26,7 +26,7 @@ from ecowatch.report import run_table, write_quicklooks
 from ecowatch.review import make_plan, planned_tasks, run_review
 from ecowatch.review.kept import KeptFits, fit_path
 from ecowatch.review.product import LAYERS
-from ecowatch.settings import Cluster
+from ecowatch.settings import AreaSource, Cluster
 
 from .conftest import Run, demo_review, run
 
@@ -164,6 +164,14 @@ def test_the_measured_shift_is_the_planted_one(demo_run: Run) -> None:
     assert terms["demo-redline"] == pytest.approx((1.6, -1.2), abs=0.25)
     summary = demo_run.layer("area_summary")
     assert (summary.shift_px < 0.1).all()
+
+
+def test_the_boundary_is_published_as_it_was_read(demo_run: Run, sample: Path) -> None:
+    """In the CRS it came in, it has not been on the grid of the scenes and back."""
+    summary = demo_run.layer("area_summary").set_index("area_id")
+    read = read_areas(AreaSource(path=sample / "redline.geojson", id_field="area_id"), (sample,))[0]
+    assert read.crs == CGCS
+    assert summary.geometry[read.area_id].equals_exact(shapely.multipolygons(shapely.get_parts(read.geometry)), 0)
 
 
 # Every size and either number of workers are in `make test`, every pair of them in `make test-slow`.

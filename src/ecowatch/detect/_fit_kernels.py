@@ -5,6 +5,7 @@ NumPy makes a new array of all bands at each step of a formula; here what is wor
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy as np
 from ..compiled_kernels import kernel
 
 Array = np.ndarray[Any, Any]
+
+# Beyond this its exponential is no number any more.
+_NEVER = 700.0
 
 
 @kernel
@@ -39,3 +43,25 @@ def standard_squares(variates: Array, variance: Array, out: Array) -> None:
     out[:] = 0.0
     for k in range(variates.shape[0]):
         out += variates[k] * variates[k] / variance[k]
+
+
+@kernel
+def chi2_exceeded(squares: Array, degrees: int, out: Array) -> None:
+    """Fill `out` (n,) with the probability that a χ² variable of so many degrees of freedom exceeds `squares` (n,).
+
+    Abramowitz & Stegun (1964), eqs. 26.4.4 and 26.4.5: a finite sum, where the incomplete gamma function of any argument
+    takes a series.
+    """
+    whole = degrees % 2 == 0
+    for i in range(squares.size):
+        half = 0.5 * squares[i]
+        if half > _NEVER:
+            out[i] = 0.0
+            continue
+        term = math.exp(-half) * (1.0 if whole else 2.0 * math.sqrt(half / math.pi))
+        total, above = (0.0, 0.0) if whole else (math.erfc(math.sqrt(half)), 0.5)
+        for _ in range(degrees // 2):
+            total += term
+            above += 1.0
+            term *= half / above
+        out[i] = total

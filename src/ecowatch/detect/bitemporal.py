@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh, solve
-from scipy.special import gammaincc, gammaincinv
+from scipy.special import gammaincinv
 
 from ..codes import State
 from ..errors import PairError
 from ..grid import Window
-from ._fit_kernels import standard_squares
+from ._fit_kernels import chi2_exceeded, standard_squares
 from ._kernels import forgive_edges, score_block, weighted_moments
 from .block import BlockResult, block_runs
 from .stable import stable_ground
@@ -203,8 +203,8 @@ def fit_change_vector(
 def _no_change_probability(variates: Array, variance: Array) -> Array:
     """Weights of the next round; calibrated, or each round would trim the noise a little more."""
     score = _standard_squares(variates, _calibrated(variates, variance))
-    result: Array = gammaincc(len(variance) / 2, 0.5 * score)
-    return result
+    chi2_exceeded(score, len(variance), score)
+    return score
 
 
 def _standard_squares(variates: Array, variance: Array) -> Array:

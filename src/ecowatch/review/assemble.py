@@ -60,7 +60,7 @@ def assemble(
     surroundings
         Other areas and carriers.
     """
-    area = comparison.area.in_crs(surroundings.crs, surroundings.allowed)
+    area = surroundings.placed(comparison.area)
     failed_px = sum(_inside_px(comparison, tile) for tile in failed)
     coverage = Coverage(found.inside_px + failed_px, found.observed_px, failed_px)
     unseen = found.unseen
@@ -85,7 +85,7 @@ def assemble(
 
 def not_compared(area: Area, pipeline: Pipeline | None, note: str, surroundings: Surroundings) -> AreaResult:
     """Return the result of an area that could not be compared: wholly not observed, with the reason."""
-    placed = area.in_crs(surroundings.crs, surroundings.allowed)
+    placed = surroundings.placed(area)
     row = unseen_row(placed, pipeline, NotObserved.NO_PAIR, placed.geometry, surroundings.crs)
     return AreaResult(placed, pipeline, None, Coverage(0, 0, 0), unseen=(row,), note=note)
 

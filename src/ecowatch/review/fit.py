@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _DARK_QUANTILE = 0.005
-_CACHE_BYTES = 8 * 2**20
 _KEPT_BLOCKS = 9
 
 
@@ -193,11 +192,7 @@ def fit_comparison(
         parts = tuple(fit_comparison(part, reading, hands=hands) for part in comparison.parts)
         return replace(parts[0], sample_px=sum(part.sample_px for part in parts), parts=parts)
     blocks = lattice_blocks(comparison)
-    # The tiles of a small area find its blocks decoded. Of a large one it reads block by block, all over it: its sums need
-    # the memory more than its blocks do.
-    most_bytes = reading.cache_bytes if len(blocks) <= _KEPT_BLOCKS else min(reading.cache_bytes, _CACHE_BYTES)
-    few = reading._replace(cache_bytes=most_bytes)
-    with GridReader(comparison.grid, few) as reader:
+    with GridReader(comparison.grid, _sparing(reading, comparison, len(blocks))) as reader:
         sample = _Sample(reader, comparison, blocks, hands)
         measured = sample.taken(None)
         applied = shift_to_apply(comparison, measured)
@@ -222,6 +217,19 @@ def fit_comparison(
     dark = (_dark(comparison, before), _dark(comparison, after))
     water = _water(comparison, before, after)
     return Fit(measured, applied, residual, fitted, thresholds, count, None, (), earlier, others, *dark, water)
+
+
+def _sparing(reading: Reading, comparison: Comparison, blocks: int) -> Reading:
+    """How so many blocks are read.
+
+    The tiles of a small area find its blocks decoded. A large one is read block by block, all over it, and its sums need the
+    memory more than its blocks do: what is kept is one, and of those around it that which says where pixels are clear.
+    """
+    if blocks <= _KEPT_BLOCKS:
+        return reading
+    bands, quality = comparison.block_bytes
+    most_bytes = bands + 9 * quality if quality else 9 * bands
+    return reading._replace(cache_bytes=min(reading.cache_bytes, most_bytes))
 
 
 def _fit_windowed(reader: GridReader, comparison: Comparison, blocks: list[Window], shift: ShiftField | None) -> Fit:

@@ -10,13 +10,12 @@ from pathlib import Path
 from ..atomic import write_text
 from .fit import Fit
 from .pair import Comparison
-from .plan import Plan, slug
+from .plan import Plan, comparison_folder, fit_name
 
 
 def fit_path(plan: Plan, comparison: Comparison) -> Path:
     """Return where the fit of a comparison is kept."""
-    name = f"fit.{comparison.key[:20]}.json"
-    return plan.work_folder / slug(comparison.area.area_id) / comparison.pipeline.name / name
+    return comparison_folder(plan.review, comparison) / fit_name(comparison)
 
 
 def seal_path(plan: Plan, comparison: Comparison) -> Path:

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from affine import Affine
 from pyproj import CRS
 
@@ -18,7 +19,7 @@ from .. import __version__
 from ..areas import Area
 from ..detect import WINDOWED
 from ..errors import PairError
-from ..grid import Grid, lattice_grid, transformed, utm_crs
+from ..grid import BLOCK_PX, Grid, lattice_grid, transformed, utm_crs
 from ..scenes import Scene
 from ..settings import DateRange, Pipeline
 from .choice import DateGroup, centre_of, choose_dates
@@ -70,6 +71,15 @@ class Comparison:
         detect = self.pipeline.detect
         known = {"pixel_m": self.grid.pixel_m} if WINDOWED[detect.method].in_metres else {}
         return detect.numbers() | known
+
+    @property
+    def block_bytes(self) -> tuple[int, int]:
+        """Bytes of a decoded lattice block of both dates: of its bands, and of the quality layers that lie over them."""
+        scenes = [group.scenes[0] for group in (self.before, self.after)]
+        bands = [scene.band(role).layer for scene in scenes for role in self.roles]
+        quality = [scene.quality.layer for scene in scenes if scene.quality is not None]
+        bytes_a_px = [sum(np.dtype(layer.dtype).itemsize for layer in layers) for layers in (bands, quality)]
+        return BLOCK_PX**2 * bytes_a_px[0], BLOCK_PX**2 * bytes_a_px[1]
 
     @cached_property
     def sun_apart_deg(self) -> float | None:

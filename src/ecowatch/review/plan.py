@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,20 +60,35 @@ class Plan(Subject):
 
 
 class PlannedTask(NamedTuple):
-    """A task with what is known of it before it runs; `fit_seconds` stands at the first task of a fit that is to be made."""
+    """A task with what is known of it before it runs; `fit_seconds` stands at the first task of a fit that is to be made.
+
+    Of where its result is kept, `file` is the part that is its own: a whole path takes more memory than all the rest.
+    """
 
     task: Task
-    path: Path
+    work_folder: Path
+    file: str
     status: str
     blocks: int
     megabytes: float
     seconds: float
     fit_seconds: float = 0.0
 
+    @property
+    def path(self) -> Path:
+        """Where its result is kept."""
+        return self.work_folder / self.file
+
 
 def work_folder(review: Review) -> Path:
     """Return where fits and tiles of a review are kept from run to run."""
-    return review.runs / review.name / "work"
+    return _work_folder(review.runs, review.name)
+
+
+@lru_cache(maxsize=8)
+def _work_folder(runs: Path, name: str) -> Path:
+    # One for all tasks of a plan.
+    return runs / name / "work"
 
 
 def make_plan(review: Review) -> Plan:
@@ -134,14 +149,15 @@ def tasks_of(
         For the expected seconds; those that were measured for ecowatch without them.
     """
     rates = rates or Rates()
-    folder = comparison_folder(review, comparison)
+    work, own = work_folder(review), _own_folder(comparison)
+    folder = work / own
     kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     places = {name.split(".")[0] for name in kept if name.endswith(".npz")}
     width_px = tile_width_px(comparison, tile_px=cluster.tile_px, cache_bytes=cluster.cache_bytes)
     cut = area_tiles(comparison, cluster.tile_px, width_px)
     tiles = [(tile, len(area_windows(comparison, tile))) for tile in cut]
-    work = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
-    fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), work, rates)
+    load = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
+    fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), load, rates)
     fit_s = 0.0 if fit_name(comparison) in kept else fit_s
     for tile, blocks in tiles:
         if not blocks:
@@ -150,8 +166,8 @@ def tasks_of(
         place = "_".join(map(str, tile))
         name = f"{place}.{task.key[:20]}.npz"
         status = "skip" if name in kept else "recompute" if place in places else "new"
-        tile_s = tile_seconds(comparison, blocks, work, rates)
-        yield PlannedTask(task, folder / name, status, blocks, blocks * work.megabytes, tile_s, fit_s)
+        tile_s = tile_seconds(comparison, blocks, load, rates)
+        yield PlannedTask(task, work, f"{own}/{name}", status, blocks, blocks * load.megabytes, tile_s, fit_s)
         fit_s = 0.0
 
 
@@ -190,7 +206,11 @@ def _place(comparison: Comparison) -> tuple[tuple[str, ...], str, int]:
 
 def comparison_folder(review: Review, comparison: Comparison) -> Path:
     """Return where the results of a comparison are kept."""
-    return work_folder(review) / slug(comparison.area.area_id) / comparison.pipeline.name
+    return work_folder(review) / _own_folder(comparison)
+
+
+def _own_folder(comparison: Comparison) -> str:
+    return f"{slug(comparison.area.area_id)}/{comparison.pipeline.name}"
 
 
 def fit_name(comparison: Comparison) -> str:

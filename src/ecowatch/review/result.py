@@ -95,6 +95,14 @@ class Surroundings:
     areas: tuple[Area, ...]
     carriers: Carriers | None = None
 
+    def placed(self, area: Area) -> Area:
+        """Return an area in the output CRS: the one that is here already, moved from its source at once, where it is."""
+        return self._by_id.get(area.area_id) or area.in_crs(self.crs, self.allowed)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Area]:
+        return {area.area_id: area for area in self.areas}
+
     @cached_property
     def area_overlay(self) -> Overlay:
         """The areas as patches are laid over them; their tree is built once for all areas of a run."""

@@ -184,7 +184,9 @@ def _assembled(
             continue
         key = comparison.key
         bad = [t.task.tile for t in tasks.get(key, ()) if not t.path.exists()]
-        results.append(assemble(comparison, fits[key], looked.found[key], bad, looked.looks[key], surroundings))
+        # What was found of an area is let go once it is put together.
+        found, looks = looked.found.pop(key), looked.looks.pop(key)
+        results.append(assemble(comparison, fits[key], found, bad, looks, surroundings))
     for lone in plan.unpaired:
         results.append(not_compared(lone.area, lone.pipeline, f"{lone.code}: {lone.finding}", surroundings))
     return tuple(sorted(results, key=lambda r: (r.area.area_id, r.pipeline.name if r.pipeline else "")))

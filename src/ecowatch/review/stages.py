@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..atomic import storage_error, write_text
+from ..atomic import write_text
 from ..codes import TaskStatus
 from ..patches import PixelPatch
 from ..raster import Reading
@@ -74,11 +74,11 @@ def fit_all(
     # Areas that touch no block have no tasks.
     todo.sort(key=lambda c: order.get(c.key, len(order)))
     hands = engine.hands(len(todo))
-    jobs = [Job(c, _do_fit, (c, fit_path(plan, c), engine.reading, hands), seconds.get(c.key, math.inf)) for c in todo]
+    jobs = (Job(c, _do_fit, (c, fit_path(plan, c), engine.reading, hands), seconds.get(c.key, math.inf)) for c in todo)
     failures: list[TaskResult] = []
-    for done, (comparison, error) in enumerate(engine.each(jobs, count=len(jobs)), 1):
+    for done, (comparison, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
         area_id, what = comparison.area.area_id, f"fit {comparison.pipeline.name}"
-        report(area_id, "fit", done, len(jobs))
+        report(area_id, "fit", done, len(todo))
         status = accounts.ended("fit", area_id, what, error)
         if error is not None:
             failures.append(TaskResult(area_id, what, status, error))
@@ -95,11 +95,6 @@ def tiles_all(
         accounts.expect("tile", item.task.comparison.area.area_id, kept=kept)
         if not kept and item.task.comparison.key in fits:
             todo.append(item)
-    for folder in {t.path.parent for t in todo}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as reason:
-            raise storage_error(folder, reason) from reason
     jobs = (
         Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading), t.seconds, _row_of(t.task))
         for t in todo

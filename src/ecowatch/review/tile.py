@@ -134,13 +134,9 @@ def tile_width_px(comparison: Comparison, *, tile_px: int, cache_bytes: int) -> 
     """
     if tile_px <= BLOCK_PX:
         return tile_px
-    scenes = [group.scenes[0] for group in (comparison.before, comparison.after)]
-    layers = [scene.band(role).layer for scene in scenes for role in comparison.roles]
-    layers += [scene.quality.layer for scene in scenes if scene.quality is not None]
-    block_bytes = BLOCK_PX**2 * sum(np.dtype(layer.dtype).itemsize for layer in layers)
     # Windows that are not moved reach into the blocks beside the tile, on both sides.
     beside = 1 if early_px(comparison) else 2
-    return max(1, min(tile_px // BLOCK_PX, (cache_bytes // block_bytes - beside) // 2)) * BLOCK_PX
+    return max(1, min(tile_px // BLOCK_PX, (cache_bytes // sum(comparison.block_bytes) - beside) // 2)) * BLOCK_PX
 
 
 def warm_up() -> None:
