@@ -17,10 +17,12 @@ from affine import Affine
 from rasterio import features
 from scipy import ndimage
 from scipy.ndimage import distance_transform_edt
+from scipy.special import gammaincc
 from skimage import morphology
 
 from ecowatch.codes import State
 from ecowatch.detect import block_runs, detect_block, fit_ir_mad, sample_score
+from ecowatch.detect._fit_kernels import chi2_exceeded
 from ecowatch.detect._kernels import flag_turns, score_block
 from ecowatch.grid import Grid
 from ecowatch.patches import connected, grouped, outlines_of_groups
@@ -160,6 +162,13 @@ def water_forms() -> tuple[Form, Form]:
     return lambda: flag_turns(before, after, bands, wet, dry, state.copy()), plain
 
 
+def chance_forms() -> tuple[Form, Form]:
+    """Probability under the χ² law of six variates, and SciPy's incomplete gamma function."""
+    squares = RNG.chisquare(BANDS, SIDE**2)
+    out = np.empty(squares.size)
+    return lambda: chi2_exceeded(squares, BANDS, out), lambda: gammaincc(BANDS / 2, squares / 2)
+
+
 def scoring() -> Form:
     """The fused scoring kernel alone, on arrays that are warm: numbers to score and flags."""
     before, after = pair()
@@ -237,6 +246,7 @@ def main() -> None:
         "depth of a patch": depth_forms(),
         "thinning": thin_forms(),
         "facts within a patch": facts_forms(),
+        "chi-square law": chance_forms(),
     }
     rows: list[list[str | float]] = [[name, *compared(forms, ROUNDS)] for name, forms in cases.items()]
     title = f"Kernels beside their plain forms, scipy {scipy.__version__}; medians of {ROUNDS}, ms a block of {SIDE} x {SIDE}"

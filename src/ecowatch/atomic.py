@@ -40,6 +40,13 @@ def storage_error(path: Path, error: Exception) -> StorageError:
     return StorageError("CANNOT_WRITE", path, told, "free space or permissions")
 
 
+def lost_error(path: Path, error: OSError) -> StorageError:
+    """Return the coded error of a finished result that is not there any more, or cannot be read: ``KEPT_LOST``."""
+    finding = f"a finished result cannot be read any more: {error.strerror or error}"
+    remedy = "let nobody touch 'work' while a review is under way, then run again; what is left of it is kept"
+    return StorageError("KEPT_LOST", path, finding, remedy)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is fsynced and renamed, on failure removed.

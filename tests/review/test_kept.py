@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ecowatch.review.kept import drop_damaged, seal
+from ecowatch.errors import StorageError
+from ecowatch.review import make_plan, run_review, stages
+from ecowatch.review.kept import KeptFits, drop_damaged, fit_path, seal
+from ecowatch.review.tile import TileResult
+from ecowatch.settings import Cluster
+
+from ..walk.many_tiles import write_review, write_scenes
 
 
 @pytest.fixture
@@ -55,3 +61,34 @@ def test_a_broken_seal_is_dropped(kept: Path, text: str) -> None:
     (kept / "_DONE.x.json").write_text(text)
     assert drop_damaged(kept / "_DONE.x.json") == ("_DONE.x.json",)
     assert (kept / "a.npz").exists() and not (kept / "_DONE.x.json").exists()
+
+
+def test_a_fit_that_is_taken_away_meanwhile_is_told(tmp_path: Path) -> None:
+    plan = make_plan(write_review(tmp_path, write_scenes(tmp_path / "scenes"))[0])
+    path = fit_path(plan, plan.comparisons[0])
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    fits = KeptFits(plan)
+    path.unlink()
+    with pytest.raises(StorageError, match="KEPT_LOST") as refused:
+        fits[plan.comparisons[0].key]
+    assert path.name in str(refused.value)
+
+
+def test_a_tile_that_is_taken_away_meanwhile_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"KEPT_LOST .*a\.npz"):
+        TileResult.load(tmp_path / "a.npz")
+
+
+def _nothing(*_arguments: object) -> None:
+    pass
+
+
+def test_looks_that_are_taken_away_meanwhile_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    review, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
+    review = review.model_copy(update={"only": ("a",)})
+    monkeypatch.setattr(stages, "_do_look", _nothing)
+    # The change lies across an edge of such tiles.
+    with pytest.raises(StorageError, match=r"KEPT_LOST .*look\."):
+        run_review(review, Cluster(scheduler="threads", tile_px=64))
+    assert not list(review.runs.rglob("flagged.gpkg"))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..atomic import write_text
+from ..atomic import lost_error, write_text
 from .fit import Fit
 from .pair import Comparison
 from .plan import Plan, comparison_folder, fit_name
@@ -33,6 +33,11 @@ class KeptFits(Mapping[str, Fit]):
     ----------
     plan
         What was to be fitted.
+
+    Raises
+    ------
+    StorageError
+        ``KEPT_LOST`` where a fit is asked for that was there and is not any more.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -42,8 +47,11 @@ class KeptFits(Mapping[str, Fit]):
 
     def __getitem__(self, key: str) -> Fit:
         if self._last is None or self._last[0] != key:
-            text = fit_path(self._plan, self._known[key]).read_text("utf-8")
-            self._last = key, Fit.from_json(text)
+            path = fit_path(self._plan, self._known[key])
+            try:
+                self._last = key, Fit.from_json(path.read_text("utf-8"))
+            except OSError as error:
+                raise lost_error(path, error) from error
         return self._last[1]
 
     def __contains__(self, key: object) -> bool:

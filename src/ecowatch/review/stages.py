@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..atomic import write_text
+from ..atomic import lost_error, write_text
 from ..codes import TaskStatus
 from ..patches import PixelPatch
 from ..raster import Reading
@@ -176,26 +176,33 @@ def looks_all(
             kept = path.exists()
             accounts.expect("look", comparison.area.area_id, kept=kept)
             if not kept:
-                jobs.append(Job(comparison, _do_look, (comparison, fits[comparison.key], own, path, engine.reading)))
-    copies = sound_copies(plan, [job.name for job in jobs])
-    jobs = [job._replace(arguments=(with_copies(job.name, copies), *job.arguments[1:])) for job in jobs]
+                fit = fits[comparison.key]
+                jobs.append(Job((comparison, path), _do_look, (comparison, fit, own, path, engine.reading)))
+    copies = sound_copies(plan, [job.arguments[0] for job in jobs])
+    jobs = [job._replace(arguments=(with_copies(job.arguments[0], copies), *job.arguments[1:])) for job in jobs]
     failures: list[TaskResult] = []
-    for done, (comparison, error) in enumerate(engine.each(jobs), 1):
+    not_looked: set[Path] = set()
+    for done, ((comparison, path), error) in enumerate(engine.each(jobs), 1):
         area_id, what = comparison.area.area_id, f"look {comparison.pipeline.name}"
         report(area_id, "look", done, len(jobs))
         status = accounts.ended("look", area_id, what, error)
         if error is not None:
+            not_looked.add(path)
             failures.append(TaskResult(area_id, what, status, error))
     paths: dict[str, list[Path]] = {}
     for comparison, numbers, path in chunks:
         paths.setdefault(comparison.key, []).append(path)
-        for i, look in zip(numbers, _kept_looks(path, len(numbers)), strict=True):
-            looks[comparison.key][i] = look
+        if path not in not_looked:
+            for i, look in zip(numbers, _kept_looks(path), strict=True):
+                looks[comparison.key][i] = look
     return Lookings(found, looks, paths, sorted(failures, key=lambda f: (f.area_id, f.what)))
 
 
-def _kept_looks(path: Path, count: int) -> list[Looked]:
-    return looks_of(path.read_text("utf-8")) if path.exists() else [NOT_LOOKED] * count
+def _kept_looks(path: Path) -> list[Looked]:
+    try:
+        return looks_of(path.read_text("utf-8"))
+    except OSError as error:
+        raise lost_error(path, error) from error
 
 
 def done_tasks(tasks: TasksByKey, comparison: Comparison) -> list[PlannedTask]:

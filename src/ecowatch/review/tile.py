@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import replacing
+from ..atomic import lost_error, replacing
 from ..codes import State
 from ..detect import BlockResult, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
 from ..grid import BLOCK_PX, Window
@@ -97,8 +97,18 @@ class TileResult:
 
     @classmethod
     def load(cls, path: Path) -> TileResult:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as data:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        StorageError
+            ``KEPT_LOST`` where it is not there any more.
+        """
+        try:
+            stream = path.open("rb")
+        except OSError as error:
+            raise lost_error(path, error) from error
+        with stream, np.load(stream, allow_pickle=False) as data:
             inside, observed = (int(n) for n in data["counts"])
             return cls(
                 BlockResult(data["runs"], data["sums"], data["unseen"]),
