@@ -174,6 +174,14 @@ def test_the_boundary_is_published_as_it_was_read(demo_run: Run, sample: Path) -
     assert summary.geometry[read.area_id].equals_exact(shapely.multipolygons(shapely.get_parts(read.geometry)), 0)
 
 
+def test_no_boundary_stays_prepared(demo_run: Run) -> None:
+    """What GEOS makes of one to answer many questions takes several times its memory, and there may be ten thousand."""
+    plan = demo_run.result.plan
+    held = [area.geometry for area in (*plan.areas, *plan.neighbours, *(c.area for c in plan.comparisons))]
+    held += [result.area.geometry for result in demo_run.result.results]
+    assert not shapely.is_prepared(held).any()
+
+
 # Every size and either number of workers are in `make test`, every pair of them in `make test-slow`.
 @pytest.mark.parametrize(
     ("tile_px", "workers"),

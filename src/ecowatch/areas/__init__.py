@@ -8,6 +8,7 @@ from .overlay import (
     overlap_shares,
     overlap_shares_of,
     overlaps_between,
+    prepared,
     union_area_m2,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "overlap_shares",
     "overlap_shares_of",
     "overlaps_between",
+    "prepared",
     "read_areas",
     "read_carriers",
     "union_area_m2",

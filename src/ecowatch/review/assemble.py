@@ -12,7 +12,7 @@ import shapely
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from ..areas import Area, majority, overlap_shares_of
+from ..areas import Area, majority, overlap_shares_of, prepared
 from ..codes import Activity, Carrier, NotObserved
 from ..grid import Grid, Window, geodesic_areas_m2, geodesic_length_m, transformed
 from ..patches import (
@@ -226,8 +226,8 @@ def _placed(shapes: list[BaseGeometry], grid: Grid, area: Area, surroundings: Su
         return []
     stack = shapely.geometrycollections(shapes)
     moved = shapely.get_parts(transformed(stack, grid.crs, surroundings.crs, surroundings.allowed))
-    shapely.prepare(area.geometry)
-    whole = shapely.covers(area.geometry, moved)
+    with prepared(area.geometry):
+        whole = shapely.covers(area.geometry, moved)
     cut = [m if w else shapely.intersection(m, area.geometry) for m, w in zip(moved, whole, strict=True)]
     return [polygons_of(geometry) for geometry in cut]
 

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..areas import prepared
 from ..digests import MEMORY_NAME, remembered
 from ..grid import BLOCK_PX
 from ..settings import Cluster, Rates, Review
@@ -155,7 +156,8 @@ def tasks_of(
     places = {name.split(".")[0] for name in kept if name.endswith(".npz")}
     width_px = tile_width_px(comparison, tile_px=cluster.tile_px, cache_bytes=cluster.cache_bytes)
     cut = area_tiles(comparison, cluster.tile_px, width_px)
-    tiles = [(tile, len(area_windows(comparison, tile))) for tile in cut]
+    with prepared(comparison.area.geometry):
+        tiles = [(tile, len(area_windows(comparison, tile))) for tile in cut]
     load = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
     fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), load, rates)
     fit_s = 0.0 if fit_name(comparison) in kept else fit_s
