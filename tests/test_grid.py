@@ -150,6 +150,14 @@ def test_many_areas_at_once_equal_one_by_one() -> None:
     assert geodesic_areas_m2([], CGCS) == []
 
 
+@pytest.mark.parametrize("corners", [1, 7, 12, 10_000])
+def test_areas_do_not_depend_on_how_many_are_measured_at_once(corners: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = [shapely.Point(100 + i / 100, 30).buffer(0.001 * i, quad_segs=i + 1) for i in range(9)]
+    alone = [geodesic_areas_m2([shape], CGCS)[0] for shape in shapes]
+    monkeypatch.setattr("ecowatch.grid._CORNERS_AT_ONCE", corners)
+    assert geodesic_areas_m2(shapes, CGCS) == alone
+
+
 def test_wgs_84_in_place_of_cgcs2000_changes_no_number() -> None:
     equal, points = frozenset({"EPSG:4490=EPSG:4326"}), np.array([(75.0, 20.0), (116.4, 39.9), (130.0, 50.0)]).T
     for source, target in (("EPSG:4326", CGCS), (CGCS, "EPSG:4326"), (CGCS, "EPSG:32650"), ("EPSG:4513", "EPSG:4326")):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ BLOCK_PX = 512
 _GEOD = Geod(ellps="GRS80")
 # Edges are cut to this length before they are taken as geodesics: parts then add up to their union within 1 m².
 _DENSIFY_DEG, _DENSIFY_M = 0.001, 100.0
+# Each of them is copied several times while areas are measured.
+_CORNERS_AT_ONCE = 200_000
 # PROJ searches its register for a way between WGS 84 and CGCS2000, an eighth of a second each time, and finds none.
 _EQUAL = {"EPSG:4326", "EPSG:4490"}
 
@@ -300,6 +303,12 @@ def geodesic_areas_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> list[floa
     ------
     Karney, C. F. F. (2013): Algorithms for geodesics. J. Geodesy 87, 43–55, section 6; as implemented by PROJ.
     """
+    corners = np.cumsum([0, *shapely.get_num_coordinates(list(geometries)).tolist()])[:-1] // _CORNERS_AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(corners)) + 1).tolist(), len(geometries)]
+    return [area for first, last in pairwise(bounds) for area in _areas_m2(geometries[first:last], crs)]
+
+
+def _areas_m2(geometries: Sequence[BaseGeometry], crs: CRS) -> list[float]:
     geodetic = None if crs.is_geographic else _geodetic_of(crs)
     parts, owner = shapely.get_parts(list(geometries), return_index=True)
     solid = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
