@@ -84,6 +84,16 @@ def _nothing(*_arguments: object) -> None:
     pass
 
 
+def test_tiles_that_are_taken_away_before_they_are_joined_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    review, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
+    monkeypatch.setattr(stages, "_do_tile", _nothing)
+    with pytest.raises(StorageError, match=r"KEPT_LOST .*\.npz"):
+        run_review(review, Cluster(scheduler="threads"))
+    assert not list(review.runs.rglob("flagged.gpkg"))
+
+
 def test_looks_that_are_taken_away_meanwhile_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     review, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
     review = review.model_copy(update={"only": ("a",)})

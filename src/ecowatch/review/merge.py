@@ -167,7 +167,7 @@ def _found(
     for item in absent:
         comparison, reason = item.task.comparison, reasons[item.task.key]
         if comparison.key in fits:
-            failures.append(_failed(accounts, "tile", comparison.area.area_id, _name(item), reason))
+            failures.append(_failed(accounts, "tile", comparison.area.area_id, item.name, reason))
         else:
             unfitted[comparison.area.area_id, f"fit {comparison.pipeline.name}"].append(reason)
     failures += [_failed(accounts, "fit", *name, min(why)) for name, why in unfitted.items()]
@@ -192,11 +192,7 @@ def _errors(own: Sequence[PlannedTask], failures: Sequence[TaskResult]) -> dict[
     found = {}
     for item in own:
         area_id = item.task.comparison.area.area_id
-        names = (_name(item), f"fit {item.task.comparison.pipeline.name}")
+        names = (item.name, f"fit {item.task.comparison.pipeline.name}")
         if not item.path.exists():
             found[item.task.key] = next((told[area_id, n] for n in names if (area_id, n) in told), "it is gone")
     return found
-
-
-def _name(item: PlannedTask) -> str:
-    return f"tile {'_'.join(map(str, item.task.tile))} {item.task.comparison.pipeline.name}"

@@ -80,6 +80,11 @@ class PlannedTask(NamedTuple):
         """Where its result is kept."""
         return self.work_folder / self.file
 
+    @property
+    def name(self) -> str:
+        """What a failure calls it, within its area."""
+        return f"tile {'_'.join(map(str, self.task.tile))} {self.task.comparison.pipeline.name}"
+
 
 def work_folder(review: Review) -> Path:
     """Return where fits and tiles of a review are kept from run to run."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyproj import CRS
 
+from ..atomic import lost_error
 from ..errors import ExitCode
 from ..settings import Cluster, Review
 from .accounts import STAGES, Accounts
@@ -175,7 +176,7 @@ def _assembled(
     placed = tuple(area.in_crs(crs, plan.allowed) for area in plan.neighbours)
     carriers = plan.carriers.in_crs(crs, plan.allowed) if plan.carriers else None
     surroundings = Surroundings(crs, plan.allowed, placed, carriers)
-    results = []
+    told, results = {(f.area_id, f.what) for f in failures}, []
     for comparison in plan.comparisons:
         if comparison.key not in fits:
             own_fit = (comparison.area.area_id, f"fit {comparison.pipeline.name}")
@@ -183,7 +184,11 @@ def _assembled(
             results.append(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
             continue
         key = comparison.key
-        bad = [t.task.tile for t in tasks.get(key, ()) if not t.path.exists()]
+        missing = [t for t in tasks.get(key, ()) if not t.path.exists()]
+        for task in missing:
+            if (comparison.area.area_id, task.name) not in told:
+                raise lost_error(task.path, FileNotFoundError("it is gone"))
+        bad = [t.task.tile for t in missing]
         # What was found of an area is let go once it is put together.
         found, looks = looked.found.pop(key), looked.looks.pop(key)
         results.append(assemble(comparison, fits[key], found, bad, looks, surroundings))

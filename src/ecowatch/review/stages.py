@@ -101,8 +101,7 @@ def tiles_all(
     )
     failures: list[TaskResult] = []
     for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
-        area_id = item.task.comparison.area.area_id
-        what = f"tile {'_'.join(map(str, item.task.tile))} {item.task.comparison.pipeline.name}"
+        area_id, what = item.task.comparison.area.area_id, item.name
         report(area_id, "tile", done, len(todo))
         status = accounts.ended("tile", area_id, what, error)
         if error is not None:
