@@ -30,7 +30,7 @@ def tile_jobs(review: Path, how: How) -> list[TileJob]:
     reading = Reading(cluster.reader == "fast", cluster.cache_bytes)
     fits = {comparison.key: fit_comparison(comparison, reading) for comparison in plan.comparisons}
     planned = planned_tasks(plan, cluster)
-    return [TileJob(item.task, fits[item.task.comparison.key], item.path, reading) for item in planned]
+    return [TileJob(item.task, fits[item.comparison_key], item.path, reading) for item in planned]
 
 
 def tile(job: TileJob) -> None:

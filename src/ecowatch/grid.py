@@ -27,7 +27,7 @@ _GEOD = Geod(ellps="GRS80")
 # Edges are cut to this length before they are taken as geodesics: parts then add up to their union within 1 m².
 _DENSIFY_DEG, _DENSIFY_M = 0.001, 100.0
 # Each of them is copied several times while areas are measured.
-_CORNERS_AT_ONCE = 200_000
+_CORNERS_AT_ONCE = 20_000
 # PROJ searches its register for a way between WGS 84 and CGCS2000, an eighth of a second each time, and finds none.
 _EQUAL = {"EPSG:4326", "EPSG:4490"}
 

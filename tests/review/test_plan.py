@@ -140,9 +140,9 @@ def test_by_place_every_block_is_come_to_once_and_tiles_keep_their_order(folder:
     visits = [block for block, former in zip(blocks, [None, *blocks], strict=False) if block != former]
     assert len(visits) == len(set(visits)) > 4
     both = {True: 0, False: 0}
-    for area_id in {t.task.comparison.area.area_id for t in listed}:
-        own = [t.task.tile for t in tasks if t.task.comparison.area.area_id == area_id]
-        assert own == [t.task.tile for t in listed if t.task.comparison.area.area_id == area_id]
+    for area_id in {t.area_id for t in listed}:
+        own = [t.tile for t in tasks if t.area_id == area_id]
+        assert own == [t.tile for t in listed if t.area_id == area_id]
         both[len(own) > 1] += 1
     assert min(both.values()) > 3
 
@@ -154,10 +154,9 @@ def test_four_blocks_are_walked_like_a_z(folder: Path, tmp_path: Path) -> None:
 
     def moved(number: int, right: float, down: float) -> PlannedTask:
         box = shapely.Point(x + right, y - down).buffer(9.0)
-        comparison = replace(
-            task.task.comparison, area=replace(task.task.comparison.area, geometry=box, version=str(number))
-        )
-        return task._replace(task=replace(task.task, comparison=comparison))
+        former = task.task.comparison
+        comparison = replace(former, area=replace(former.area, geometry=box, version=str(number)))
+        return task._replace(comparisons=(comparison,), number=0, comparison_key=comparison.key)
 
     # Right and left above, right and left below.
     places = [(2560.0, -2560.0), (-2560.0, -2560.0), (2560.0, 2560.0), (-2560.0, 2560.0)]

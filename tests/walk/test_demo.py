@@ -23,7 +23,7 @@ from ecowatch.grid import geodesic_area_m2
 from ecowatch.intake import RASTER_KINDS, admit
 from ecowatch.raster import inspect
 from ecowatch.report import run_table, write_quicklooks
-from ecowatch.review import make_plan, planned_tasks, run_review
+from ecowatch.review import make_plan, planned_tasks, run_review, shelf
 from ecowatch.review.kept import KeptFits, fit_path
 from ecowatch.review.product import LAYERS
 from ecowatch.settings import AreaSource, Cluster
@@ -172,6 +172,18 @@ def test_the_boundary_is_published_as_it_was_read(demo_run: Run, sample: Path) -
     read = read_areas(AreaSource(path=sample / "redline.geojson", id_field="area_id"), (sample,))[0]
     assert read.crs == CGCS
     assert summary.geometry[read.area_id].equals_exact(shapely.multipolygons(shapely.get_parts(read.geometry)), 0)
+
+
+def test_the_same_bytes_where_all_lies_in_the_file(
+    demo_run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten thousand areas, few comparisons and results are held at a time; here, none but the last."""
+    monkeypatch.setattr(shelf, "_FEW", 0)
+    other = Run(run_review(demo_review(sample, tmp_path), Cluster(scheduler="threads", workers=2)))
+    assert len(other.result.plan.comparisons) > 1 and other.digest == demo_run.digest
+    assert [r.patches for r in other.result.results] == [r.patches for r in demo_run.result.results]
+    for name in ("coverage", "totals", "tasks", "boundaries", "scenes", "pipelines"):
+        assert other.record[name] == demo_run.record[name]
 
 
 def test_no_boundary_stays_prepared(demo_run: Run) -> None:

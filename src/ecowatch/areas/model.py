@@ -169,6 +169,9 @@ def moved(geometry: BaseGeometry, source: CRS, target: CRS, allowed: frozenset[s
             f"it has no coordinates in {target.name}",
             "check the CRS of the file and of the scenes",
         )
+    if result.wkb == geometry.wkb:
+        # Of two systems that are taken as equal: the outline that is held already.
+        return geometry
     return result if result.is_valid else polygonal(shapely.make_valid(result, method="structure"))
 
 

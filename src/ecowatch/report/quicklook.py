@@ -45,10 +45,15 @@ def write_quicklooks(folder: Path, plan: Plan, results: Sequence[AreaResult]) ->
     """
     if not plan.review.output.quicklook:
         return
-    compared = [result for result in results if result.comparison is not None]
+
+    def write(number: int) -> None:
+        if results[number].comparison is not None:
+            _write(folder, results[number], plan.allowed)
+
     # The workers are done, and reading and packing work without Python's lock.
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(partial(_write, folder, allowed=plan.allowed), compared):
+        # By number: what waits for its turn is not held.
+        for _ in pool.map(write, range(len(results))):
             pass
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +43,7 @@ class RunState(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass
+@dataclass(slots=True)
 class Counts:
     """Tasks of one stage in one area; of the stage ``ingest``, which comes before all areas, in one scene.
 
@@ -184,9 +185,15 @@ class Accounts:
         """Return the figures by stage."""
         return {stage: asdict(total(areas.values())) for stage, areas in self.counts.items()}
 
-    def by_area(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Return the figures by stage and area; what is zero is left out."""
-        return {stage: {a: _short(c) for a, c in areas.items()} for stage, areas in self.counts.items()}
+    def by_area(self) -> Iterator[str]:
+        """Yield the figures by stage and area as pieces of one JSON object; what is zero is left out."""
+        for number, (stage, areas) in enumerate(self.counts.items()):
+            yield f"{', ' if number else '{'}{json.dumps(stage)}: {{"
+            for place, (area_id, counts) in enumerate(areas.items()):
+                name = json.dumps(area_id, ensure_ascii=False)
+                yield f"{', ' if place else ''}{name}: {json.dumps(_short(counts))}"
+            yield "}"
+        yield "}"
 
     def found_complete(self, record: Mapping[str, Any]) -> bool:
         """Enter a run that is complete already; tell whether the last accounts say otherwise: it was killed at its very end.
@@ -259,7 +266,7 @@ class Accounts:
             raise
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, as it stands in the file."""
+        """Return everything as it stands in the file, but for the figures by area."""
         return {
             "review": self.review,
             "period": self.period,
@@ -274,7 +281,6 @@ class Accounts:
             "exit_code": self.exit_code,
             "error": self.error,
             "stages": self.totals(),
-            "areas": self.by_area(),
             "failures": self.failures,
             "failures_in_all": self.failures_in_all,
         }
@@ -283,7 +289,7 @@ class Accounts:
         areas = self.counts[stage]
         counts = areas.get(area_id)
         if counts is None:
-            counts = areas[area_id] = Counts()
+            counts = areas[sys.intern(area_id)] = Counts()
         return counts
 
     def _fail(self, stage: str, area_id: str, what: str, error: str) -> None:
@@ -300,7 +306,8 @@ class Accounts:
             return
         began = time.monotonic()
         try:
-            write_text(self.folder / NAME, json.dumps(self.as_dict(), ensure_ascii=False) + "\n")
+            text = json.dumps(self.as_dict(), ensure_ascii=False).removesuffix("}")
+            write_text(self.folder / NAME, "".join([text, ', "areas": ', *self.by_area(), "}\n"]))
         finally:
             ended = time.monotonic()
             self._next_s = ended + max(_EVERY_S, (ended - began) / _SHARE)
@@ -362,11 +369,12 @@ def total(counts: Iterable[Counts]) -> Counts:
     return summed
 
 
-_KEYS = tuple(Accounts().as_dict())
+_COUNTED = tuple(one.name for one in fields(Counts))
+_KEYS = (*Accounts().as_dict(), "areas")
 
 
 def _short(counts: Counts) -> dict[str, int]:
-    return {name: number for name, number in vars(counts).items() if number}
+    return {name: number for name in _COUNTED if (number := getattr(counts, name))}
 
 
 def _told(error: BaseException) -> str:

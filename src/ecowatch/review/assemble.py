@@ -41,8 +41,8 @@ def assemble(
     comparison: Comparison,
     fit: Fit,
     found: Found,
-    failed: Sequence[Window],
     looks: Sequence[Looked],
+    failed: Sequence[Window],
     surroundings: Surroundings,
 ) -> AreaResult:
     """Turn what the tiles of one comparison found into rows.
@@ -53,10 +53,10 @@ def assemble(
         What was compared, and how it was fitted.
     found
         What the tiles that went well found.
-    failed
-        Tiles that did not.
     looks
         What the second look says of each of the candidates found, in their order.
+    failed
+        Tiles that did not go well.
     surroundings
         Other areas and carriers.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from .choice import DateGroup
 from .engine import Engine, Job, started
 from .pair import Comparison
 from .plan import Plan, PlannedTask, make_plan
+from .shelf import View
 
 # Fit, tiles and second looks read a block about three times; below this share of a scene, decoding all of it costs more.
 _WORTH_SHARE = 0.3
@@ -170,9 +172,14 @@ def reading_copies(plan: Plan, tasks: Sequence[PlannedTask], copies: Copies) -> 
     """Return a plan and its tasks that read the copies; results lie where they would lie without."""
     if not copies:
         return plan, tasks
-    swapped = {c.key: with_copies(c, copies) for c in plan.comparisons}
-    changed = [t._replace(task=replace(t.task, comparison=swapped[t.task.comparison.key])) for t in tasks]
-    return replace(plan, comparisons=tuple(swapped.values())), changed
+    views: dict[int, View[Comparison]] = {}
+
+    def copied(of: Sequence[Comparison]) -> View[Comparison]:
+        # One for all tasks of a plan.
+        return views.setdefault(id(of), View(of, through=partial(with_copies, copies=copies)))
+
+    changed = [task._replace(comparisons=copied(task.comparisons)) for task in tasks]
+    return replace(plan, comparisons=copied(plan.comparisons)), changed
 
 
 def _scene(scene: Scene, copies: Copies) -> Scene:
@@ -215,7 +222,7 @@ def _worth(tasks: Sequence[PlannedTask]) -> set[str]:
     read_m2: defaultdict[str, float] = defaultdict(float)
     whole_m2: dict[str, float] = {}
     for item in (task for task in tasks if not task.path.exists()):
-        comparison = item.task.comparison
+        comparison = item.comparisons[item.number]
         task_m2 = item.blocks * (BLOCK_PX * comparison.grid.pixel_m) ** 2
         for scene in _scenes_of(comparison):
             for layer in _layers_of(scene):

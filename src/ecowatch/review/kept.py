@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..atomic import lost_error, write_text
 from .fit import Fit
 from .pair import Comparison
-from .plan import Plan, comparison_folder, fit_name
+from .plan import Plan, fit_file, work_folder
 
 
 def fit_path(plan: Plan, comparison: Comparison) -> Path:
     """Return where the fit of a comparison is kept."""
-    return comparison_folder(plan.review, comparison) / fit_name(comparison)
+    return work_folder(plan.review) / fit_file(comparison)
 
 
 def seal_path(plan: Plan, comparison: Comparison) -> Path:
@@ -41,13 +42,13 @@ class KeptFits(Mapping[str, Fit]):
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._known = {c.key: c for c in plan.comparisons if fit_path(plan, c).exists()}
+        self._folder = work_folder(plan.review)
+        self._known = {sys.intern(c.key): fit_file(c) for c in plan.comparisons if fit_path(plan, c).exists()}
         self._last: tuple[str, Fit] | None = None
 
     def __getitem__(self, key: str) -> Fit:
         if self._last is None or self._last[0] != key:
-            path = fit_path(self._plan, self._known[key])
+            path = self._folder / self._known[key]
             try:
                 self._last = key, Fit.from_json(path.read_text("utf-8"))
             except OSError as error:

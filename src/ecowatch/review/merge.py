@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from .lock import review_lock
 from .plan import Plan, PlannedTask, by_place, make_plan, planned_tasks, work_folder
 from .run import Product, RunResult, run_plan
 from .shard import PlanFile, Shard, ShardBook, absent_because, read_plan
+from .shelf import View
 from .stages import Progress, TaskResult, fit_all, measured
 
 
@@ -78,8 +79,7 @@ def _carry_out(
     plan: Plan, book: ShardBook, shard: Shard, own: Sequence[PlannedTask], cluster: Cluster, report: Progress
 ) -> ShardResult:
     review = plan.review
-    comparisons = {item.task.comparison.key for item in own}
-    part = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in comparisons))
+    part = _only(plan, {item.comparison_key for item in own})
     accounts = Accounts(book.place(shard), review.name, review.period, review.only, plan.run_id)
     with accounts.kept():
         accounts.begin()
@@ -154,22 +154,22 @@ def _found(
     accounts: Accounts,
 ) -> tuple[KeptFits, list[TaskResult]]:
     """Return the fits that shards left, and a failure for every tile or fit that none did."""
-    with_tiles = {item.task.comparison.key for item in tasks}
+    with_tiles = {item.comparison_key for item in tasks}
     # An area that touches no block has no tile, and so no shard: its fit is the merge's own.
-    lone = replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key not in with_tiles))
+    lone = _only(plan, {comparison.key for comparison in plan.comparisons} - with_tiles)
     _, failures = fit_all(engine, lone, (), report, accounts)
     fits = KeptFits(plan)
-    _expect(accounts, replace(plan, comparisons=tuple(c for c in plan.comparisons if c.key in with_tiles)), tasks)
+    _expect(accounts, _only(plan, with_tiles), tasks)
     accounts.join(book.accounts())
-    absent = [t for t in tasks if not t.path.exists() or t.task.comparison.key not in fits]
+    absent = [t for t in tasks if not t.path.exists() or t.comparison_key not in fits]
     reasons = absent_because(file, book, [t.task.key for t in absent])
     unfitted: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in absent:
-        comparison, reason = item.task.comparison, reasons[item.task.key]
-        if comparison.key in fits:
-            failures.append(_failed(accounts, "tile", comparison.area.area_id, item.name, reason))
+        reason = reasons[item.task.key]
+        if item.comparison_key in fits:
+            failures.append(_failed(accounts, "tile", item.area_id, item.name, reason))
         else:
-            unfitted[comparison.area.area_id, f"fit {comparison.pipeline.name}"].append(reason)
+            unfitted[item.area_id, f"fit {item.pipeline}"].append(reason)
     failures += [_failed(accounts, "fit", *name, min(why)) for name, why in unfitted.items()]
     return fits, sorted(failures, key=lambda f: (f.area_id, f.what))
 
@@ -179,7 +179,13 @@ def _expect(accounts: Accounts, plan: Plan, tasks: Iterable[PlannedTask]) -> Non
     for comparison in plan.comparisons:
         accounts.expect("fit", comparison.area.area_id, kept=fit_path(plan, comparison).exists())
     for item in tasks:
-        accounts.expect("tile", item.task.comparison.area.area_id, kept=item.path.exists())
+        accounts.expect("tile", item.area_id, kept=item.path.exists())
+
+
+def _only(plan: Plan, keys: Set[str]) -> Plan:
+    """Return a plan with some of its comparisons."""
+    numbers = [number for number, comparison in enumerate(plan.comparisons) if comparison.key in keys]
+    return replace(plan, comparisons=View(plan.comparisons, numbers))
 
 
 def _failed(accounts: Accounts, stage: str, area_id: str, what: str, error: str) -> TaskResult:
@@ -191,8 +197,9 @@ def _errors(own: Sequence[PlannedTask], failures: Sequence[TaskResult]) -> dict[
     told = {(f.area_id, f.what): str(f.error) for f in failures}
     found = {}
     for item in own:
-        area_id = item.task.comparison.area.area_id
-        names = (item.name, f"fit {item.task.comparison.pipeline.name}")
+        names = (item.name, f"fit {item.pipeline}")
         if not item.path.exists():
-            found[item.task.key] = next((told[area_id, n] for n in names if (area_id, n) in told), "it is gone")
+            found[item.task.key] = next(
+                (told[item.area_id, n] for n in names if (item.area_id, n) in told), "it is gone"
+            )
     return found

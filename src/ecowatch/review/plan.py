@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,11 +13,12 @@ from typing import NamedTuple
 
 from ..areas import prepared
 from ..digests import MEMORY_NAME, remembered
-from ..grid import BLOCK_PX
+from ..grid import BLOCK_PX, Window
 from ..settings import Cluster, Rates, Review
 from .cost import block_work, fit_seconds, tile_seconds
 from .inputs import Subject, Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
+from .shelf import Shelf
 from .tile import Task, tile_width_px
 from .windows import area_tiles, area_windows
 
@@ -28,14 +30,14 @@ class Plan(Subject):
     Parameters
     ----------
     comparisons
-        Pairs of dates to compare.
+        Pairs of dates to compare; of many, those that are not asked for lie in a file.
     unpaired
         Areas without a pair, by pipeline.
     scenes_found
         Number of scenes that can be trusted.
     """
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: Sequence[Comparison]
     unpaired: tuple[Unpaired, ...]
     scenes_found: int
 
@@ -61,12 +63,33 @@ class Plan(Subject):
 
 
 class PlannedTask(NamedTuple):
-    """A task with what is known of it before it runs; `fit_seconds` stands at the first task of a fit that is to be made.
+    """A task with what is known of it before it runs.
 
-    Of where its result is kept, `file` is the part that is its own: a whole path takes more memory than all the rest.
+    Parameters
+    ----------
+    comparisons, number
+        Those of the plan, and the place of its own among them: all tasks are held, few comparisons.
+    comparison_key, area_id, pipeline
+        What the comparison is called.
+    tile, rasters
+        As in `Task`.
+    work_folder, file
+        Where its result is kept; `file` is the part that is its own: a whole path takes more memory than all the rest.
+    status
+        ``new``, ``skip`` or ``recompute``.
+    blocks, megabytes, seconds
+        What it reads, and how long that is expected to take.
+    fit_seconds
+        Stands at the first task of a fit that is to be made.
     """
 
-    task: Task
+    comparisons: Sequence[Comparison]
+    number: int
+    comparison_key: str
+    area_id: str
+    pipeline: str
+    tile: Window
+    rasters: bool
     work_folder: Path
     file: str
     status: str
@@ -76,6 +99,11 @@ class PlannedTask(NamedTuple):
     fit_seconds: float = 0.0
 
     @property
+    def task(self) -> Task:
+        """What a worker is given."""
+        return Task(self.comparisons[self.number], self.tile, self.rasters)
+
+    @property
     def path(self) -> Path:
         """Where its result is kept."""
         return self.work_folder / self.file
@@ -83,7 +111,7 @@ class PlannedTask(NamedTuple):
     @property
     def name(self) -> str:
         """What a failure calls it, within its area."""
-        return f"tile {'_'.join(map(str, self.task.tile))} {self.task.comparison.pipeline.name}"
+        return f"tile {'_'.join(map(str, self.tile))} {self.pipeline}"
 
 
 def work_folder(review: Review) -> Path:
@@ -111,10 +139,12 @@ def make_plan(review: Review) -> Plan:
     """
     with remembered(review.runs / MEMORY_NAME if review.trust_mtime else None):
         inputs = read_inputs(review)
-        comparisons: list[Comparison] = []
+        comparisons: Shelf[Comparison] = Shelf()
         unpaired: list[Unpaired] = []
         for found in pairs_of(inputs):
             if isinstance(found, Comparison):
+                # Known once and put away with it, not found anew whenever it is asked for.
+                found.key  # noqa: B018
                 comparisons.append(found)
             else:
                 unpaired.append(found)
@@ -124,7 +154,7 @@ def make_plan(review: Review) -> Plan:
         inputs.neighbours,
         inputs.carriers,
         inputs.quarantined,
-        tuple(comparisons),
+        comparisons,
         tuple(unpaired),
         inputs.scenes_found,
     )
@@ -135,7 +165,11 @@ def planned_tasks(plan: Plan, cluster: Cluster, rates: Rates | None = None) -> l
 
     Only tiles that touch their area are listed.
     """
-    return [task for comparison in plan.comparisons for task in tasks_of(plan.review, comparison, cluster, rates)]
+    return [
+        task._replace(comparisons=plan.comparisons, number=number)
+        for number, comparison in enumerate(plan.comparisons)
+        for task in tasks_of(plan.review, comparison, cluster, rates)
+    ]
 
 
 def tasks_of(
@@ -165,16 +199,31 @@ def tasks_of(
         tiles = [(tile, len(area_windows(comparison, tile))) for tile in cut]
     load = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
     fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), load, rates)
-    fit_s = 0.0 if fit_name(comparison) in kept else fit_s
+    fit_s = 0.0 if _fit_name(comparison) in kept else fit_s
     for tile, blocks in tiles:
         if not blocks:
             continue
-        task = Task(comparison, tile, review.output.rasters)
+        rasters = review.output.rasters
         place = "_".join(map(str, tile))
-        name = f"{place}.{task.key[:20]}.npz"
+        name = f"{place}.{Task(comparison, tile, rasters).key[:20]}.npz"
         status = "skip" if name in kept else "recompute" if place in places else "new"
-        tile_s = tile_seconds(comparison, blocks, load, rates)
-        yield PlannedTask(task, work, f"{own}/{name}", status, blocks, blocks * load.megabytes, tile_s, fit_s)
+        yield PlannedTask(
+            comparisons=(comparison,),
+            number=0,
+            # Texts that are held at many places are held once.
+            comparison_key=sys.intern(comparison.key),
+            area_id=sys.intern(comparison.area.area_id),
+            pipeline=comparison.pipeline.name,
+            tile=tile,
+            rasters=rasters,
+            work_folder=work,
+            file=f"{own}/{name}",
+            status=status,
+            blocks=blocks,
+            megabytes=blocks * load.megabytes,
+            seconds=tile_seconds(comparison, blocks, load, rates),
+            fit_seconds=fit_s,
+        )
         fit_s = 0.0
 
 
@@ -193,9 +242,11 @@ def by_place(tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
     ------
     Morton, G. M. (1966): A computer oriented geodetic data base and a new technique in file sequencing.
     """
-    places = {task.task.comparison.key: task.task.comparison for task in tasks}
-    order = {key: _place(comparison) for key, comparison in places.items()}
-    return sorted(tasks, key=lambda task: order[task.task.comparison.key])
+    order: dict[str, tuple[tuple[str, ...], str, int]] = {}
+    for task in tasks:
+        if task.comparison_key not in order:
+            order[task.comparison_key] = _place(task.comparisons[task.number])
+    return sorted(tasks, key=lambda task: order[task.comparison_key])
 
 
 def _place(comparison: Comparison) -> tuple[tuple[str, ...], str, int]:
@@ -211,17 +262,16 @@ def _place(comparison: Comparison) -> tuple[tuple[str, ...], str, int]:
     return scenes, grid.crs.srs, number
 
 
-def comparison_folder(review: Review, comparison: Comparison) -> Path:
-    """Return where the results of a comparison are kept."""
-    return work_folder(review) / _own_folder(comparison)
-
-
 def _own_folder(comparison: Comparison) -> str:
     return f"{slug(comparison.area.area_id)}/{comparison.pipeline.name}"
 
 
-def fit_name(comparison: Comparison) -> str:
-    """Return the file name of the fit of a comparison."""
+def fit_file(comparison: Comparison) -> str:
+    """Return where the fit of a comparison is kept, within the folder of the work."""
+    return f"{_own_folder(comparison)}/{_fit_name(comparison)}"
+
+
+def _fit_name(comparison: Comparison) -> str:
     return f"fit.{comparison.key[:20]}.json"
 
 

@@ -125,15 +125,15 @@ def write_plan(plan: Plan, tasks: Sequence[PlannedTask], path: Path) -> None:
 
 
 def _line(item: PlannedTask) -> str:
-    c = item.task.comparison
+    task = item.task
     told = {
-        "area_id": c.area.area_id,
-        "pipeline": c.pipeline.name,
-        "tile": list(item.task.tile),
-        "key": item.task.key,
-        "comparison": c.key,
+        "area_id": item.area_id,
+        "pipeline": item.pipeline,
+        "tile": list(item.tile),
+        "key": task.key,
+        "comparison": item.comparison_key,
         "status": item.status,
-        **_dates(c),
+        **_dates(task.comparison),
         "blocks": item.blocks,
         "megabytes": round(item.megabytes, 1),
         "seconds": round(item.seconds, 2),
@@ -158,10 +158,10 @@ def expected_minutes(tasks: Iterable[PlannedTask], workers: int, rates: Rates | 
     Copies of JPEG 2000 are left out; `plan_to_file` counts them.
     """
     expected = Expectation((workers,), rates or Rates())
-    seen = None
+    seen = ""
     for item in tasks:
-        if item.task.comparison is not seen:
-            seen = item.task.comparison
+        if item.comparison_key != seen:
+            seen = item.comparison_key
             expected.add_comparison({})
         expected.add(item)
     return expected.hours()[workers] * 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import warnings
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -191,13 +192,13 @@ def write_geopackage(
     """
     import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
 
-    rows: dict[str, list[Row]] = {
-        "patch": [row for result in results for row in result.patches],
-        "patch_road": [row for result in results for row in result.roads],
-        "suppressed": [row for result in results for row in result.suppressed],
-        "area_summary": [summary_row(result, period, crs) for result in results],
-        "not_observed": [row for result in results for row in result.unseen],
-    }
+    tables, counts = {layer: _Table(columns) for layer, (_, columns) in LAYERS.items()}, dict.fromkeys(LAYERS, 0)
+    for result in results:
+        tables["patch"].add(result.patches)
+        tables["patch_road"].add(result.roads)
+        tables["suppressed"].add(result.suppressed)
+        tables["area_summary"].add([summary_row(result, period, crs)])
+        tables["not_observed"].add(result.unseen)
     with replacing(path) as beside:
         beside.unlink()
         # GDAL stamps the file's tables with the clock unless told otherwise. What is half written is thrown away, and the
@@ -205,8 +206,10 @@ def write_geopackage(
         options = {"OGR_CURRENT_DATE": f"{as_of}T00:00:00.000Z", "OGR_SQLITE_SYNCHRONOUS": "OFF"}
         pyogrio.set_gdal_config_options(options)
         try:
-            for layer, (kind, columns) in LAYERS.items():
-                _write_layer(beside, layer, kind, columns, rows[layer], crs, metadata)
+            for layer, (kind, _) in LAYERS.items():
+                table = tables.pop(layer)
+                _write_layer(beside, layer, kind, table, crs, metadata)
+                counts[layer] = len(table.outlines)
         except (
             pyogrio.errors.DataSourceError,
             pyogrio.errors.DataLayerError,
@@ -215,30 +218,66 @@ def write_geopackage(
             raise storage_error(path, error) from error
         finally:
             pyogrio.set_gdal_config_options(dict.fromkeys(options))
-        _check(beside, path, {layer: len(r) for layer, r in rows.items()})
+        _check(beside, path, counts)
+
+
+class _Column:
+    """The values of one column, as they come, and which of them there are; a text that comes again is held once."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.values: Any = [] if kind == _TEXT else array("d" if kind == _REAL else "q")
+        self.absent = array("b")
+        self._texts: dict[str, str] = {}
+
+    def add(self, value: Any) -> None:
+        """Enter a value."""
+        self.absent.append(value is None)
+        if self.kind == _TEXT:
+            self.values.append(value and self._texts.setdefault(value, value))
+        else:
+            self.values.append(0 if value is None else value)
+
+    def arrays(self) -> tuple[Array, Array]:
+        """Return the values as GDAL is given them, and where there are none."""
+        return np.array(self.values, object if self.kind == _TEXT else self.kind), np.array(self.absent, bool)
+
+
+class _Table:
+    """The rows of a layer by column, as they come: of many areas, no more is held than what will stand in the file."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        self.columns = {name: _Column(kind) for name, kind in columns.items()}
+        self.outlines: list[bytes] = []
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Enter rows."""
+        self.outlines += shapely.to_wkb(np.array([row["geometry"] for row in rows], object)).tolist()
+        for name, column in self.columns.items():
+            for row in rows:
+                column.add(row[name])
 
 
 def _write_layer(
     path: Path,
     layer: str,
     kind: str,
-    columns: Mapping[str, str],
-    rows: Sequence[Row],
+    table: _Table,
     crs: CRS,
     metadata: Mapping[str, Any],
 ) -> None:
     import pyogrio.raw  # noqa: PLC0415 - brings pandas along where it is imported first, which workers never need
 
-    data, absent = zip(*(_column([row[name] for row in rows], kind) for name, kind in columns.items()), strict=True)
+    data, absent = zip(*(column.arrays() for column in table.columns.values()), strict=True)
     code = crs.to_epsg()
     first = not path.exists()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A geometry of type")
         pyogrio.raw.write(
             path,
-            shapely.to_wkb(np.array([row["geometry"] for row in rows], object)),
+            np.array(table.outlines, object),
             data,
-            list(columns),
+            list(table.columns),
             absent,
             crs=f"EPSG:{code}" if code else crs.to_wkt("WKT1_GDAL"),
             layer=layer,
@@ -250,14 +289,6 @@ def _write_layer(
             # On a layer, not on the file: GDAL copies a file's metadata to a sidecar whenever the file is read.
             layer_metadata={"ecowatch": json.dumps(metadata, ensure_ascii=False, sort_keys=True)} if first else None,
         )
-
-
-def _column(values: Sequence[Any], kind: str) -> tuple[Array, Array]:
-    """Return the values of a column as GDAL is given them, and where there are none."""
-    absent = np.array([value is None for value in values], bool)
-    if kind == _TEXT:
-        return np.array(values, object), absent
-    return np.array([0 if value is None else value for value in values], kind), absent
 
 
 def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:

@@ -28,15 +28,15 @@ def write_rasters(folder: Path, tasks: Sequence[PlannedTask]) -> None:
     tasks
         All tasks of the run, whose results were kept with their rasters.
     """
-    for key in sorted({t.task.comparison.key for t in tasks}):
-        own = [t for t in tasks if t.task.comparison.key == key]
+    for key in sorted({t.comparison_key for t in tasks}):
+        own = [t for t in tasks if t.comparison_key == key]
         comparison = own[0].task.comparison
         score = np.full(comparison.grid.shape, np.nan, np.float32)
         valid = np.full(comparison.grid.shape, OUTSIDE, np.uint8)
         for item in own:
             if not item.path.exists():
                 continue
-            result, place = TileResult.load(item.path), item.task.tile.within(comparison.grid.window)
+            result, place = TileResult.load(item.path), item.tile.within(comparison.grid.window)
             if result.score is None or result.state is None:
                 continue
             seen = (result.state == State.USABLE) | (result.state >= State.WEAK)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from .. import __version__
-from ..areas import overlaps_between, union_area_m2
+from ..areas import Area, overlaps_between, union_area_m2
 from ..atomic import replacing
 from ..codes import Limit
 from ..grid import geodesic_area_m2
 from ..patches import limits_of
 from ..raster import gdal_version
+from ..settings import Pipeline
 from .fit import Fit
 from .plan import Plan
 from .result import AreaResult
@@ -50,50 +54,60 @@ def software_versions() -> dict[str, str]:
 
 def provenance(plan: Plan) -> dict[str, Any]:
     """Return what both the GeoPackage and the record say of the making: inputs, pipelines, versions, limits."""
-    groups = [g for c in plan.comparisons for g in (c.before, c.after, *c.earlier, *c.others)]
-    scenes = {s.scene_id: s.digest for group in groups for s in group.scenes}
-    pipelines = {c.pipeline.name: c.pipeline for c in plan.comparisons}
+    scenes: dict[str, str] = {}
+    pipelines: dict[str, Pipeline] = {}
+    told: set[Limit] = set()
+    for c in plan.comparisons:
+        pipelines[c.pipeline.name] = c.pipeline
+        scenes |= {s.scene_id: s.digest for g in (c.before, c.after, *c.earlier, *c.others) for s in g.scenes}
+        told |= set(limits_of(c.grid.pixel_m, c.roles))
+    # What the images of this run cannot show, each sentence in both languages, once.
+    limits = [f"{limit.en} {limit.zh}" for limit in Limit if limit in told]
     return {
         "period": plan.review.period,
         "software": software_versions(),
         "pipelines": {n: {"version": p.version, "digest": p.digest()} for n, p in sorted(pipelines.items())},
         "scenes": dict(sorted(scenes.items())),
         "boundaries": {area.area_id: area.version for area in plan.areas},
-        "limits": [*LIMITS, *_limits(plan)],
+        "limits": [*LIMITS, *limits],
     }
 
 
-def _limits(plan: Plan) -> list[str]:
-    """What the images of this run cannot show, each sentence in both languages, once."""
-    told = {limit for c in plan.comparisons for limit in limits_of(c.grid.pixel_m, c.roles)}
-    return [f"{limit.en} {limit.zh}" for limit in Limit if limit in told]
+class Totals:
+    """The totals of a run in hectares, area by area; ground that lies in several areas is counted once."""
+
+    def __init__(self) -> None:
+        self._areas: dict[str, Area] = {}
+        self._patches: list[BaseGeometry] = []
+        self._patches_m2: list[float] = []
+
+    def add(self, result: AreaResult) -> None:
+        """Enter what was found of an area."""
+        self._areas[result.area.area_id] = result.area
+        self._patches += [row["geometry"] for row in result.patches]
+        self._patches_m2 += [row["area_m2"] for row in result.patches]
+
+    def told(self) -> dict[str, Any]:
+        """Return them."""
+        areas = list(self._areas.values())
+        if not areas:
+            return {"patches": 0, "patch_ha": 0.0, "area_ha": 0.0, "overlaps": []}
+        crs = areas[0].crs
+        return {
+            "patches": len(self._patches),
+            "patch_ha": round(union_area_m2(self._patches, crs, self._patches_m2) / 1e4, 4),
+            "area_ha": round(union_area_m2([area.geometry for area in areas], crs) / 1e4, 4),
+            "overlaps": [{"areas": [a, b], "ha": round(m2 / 1e4, 4)} for a, b, m2 in overlaps_between(areas)],
+        }
 
 
-def totals(results: Sequence[AreaResult]) -> dict[str, Any]:
-    """Return the totals of a run in hectares; ground that lies in several areas is counted once."""
-    crs = results[0].area.crs if results else None
-    if crs is None:
-        return {"patches": 0, "patch_ha": 0.0, "area_ha": 0.0, "overlaps": []}
-    areas = {r.area.area_id: r.area for r in results}
-    rows = [row for r in results for row in r.patches]
-    patches, patches_m2 = [row["geometry"] for row in rows], [row["area_m2"] for row in rows]
-    return {
-        "patches": len(patches),
-        "patch_ha": round(union_area_m2(patches, crs, patches_m2) / 1e4, 4),
-        "area_ha": round(union_area_m2([a.geometry for a in areas.values()], crs) / 1e4, 4),
-        "overlaps": [
-            {"areas": [a, b], "ha": round(m2 / 1e4, 4)} for a, b, m2 in overlaps_between(list(areas.values()))
-        ],
-    }
-
-
-def coverage_rows(results: Sequence[AreaResult], fits: Mapping[str, Fit]) -> Iterator[dict[str, Any]]:
-    """Yield the pixel accounting by area and pipeline, and what each was judged on.
+def coverage_row(result: AreaResult, fits: Mapping[str, Fit]) -> dict[str, Any]:
+    """Return the pixel accounting of an area under a pipeline, and what it was judged on.
 
     Parameters
     ----------
-    results
-        In order.
+    result
+        What was found of it.
     fits
         By key of the comparison.
 
@@ -102,24 +116,23 @@ def coverage_rows(results: Sequence[AreaResult], fits: Mapping[str, Fit]) -> Ite
     AssertionError
         Where expected ≠ observed + not observed + failed: then the run must not be published.
     """
-    for result in results:
-        c, comparison = result.coverage, result.comparison
-        if c.not_observed_px < 0 or c.expected_px != c.observed_px + c.not_observed_px + c.failed_px:
-            raise AssertionError(f"{result.area.area_id}: coverage does not add up: {c}")
-        yield {
-            "area_id": result.area.area_id,
-            "pipeline": result.pipeline.name if result.pipeline else None,
-            "area_m2": round(geodesic_area_m2(result.area.geometry, result.area.crs), 1),
-            "expected_px": c.expected_px,
-            "observed_px": c.observed_px,
-            "not_observed_px": c.not_observed_px,
-            "failed_px": c.failed_px,
-            "observed_share": c.observed_share,
-            "inputs": _inputs(result),
-            "why": comparison.why if comparison else None,
-            "fit": dataclasses.asdict(fits[comparison.key]) if comparison else None,
-            "note": result.note,
-        }
+    c, comparison = result.coverage, result.comparison
+    if c.not_observed_px < 0 or c.expected_px != c.observed_px + c.not_observed_px + c.failed_px:
+        raise AssertionError(f"{result.area.area_id}: coverage does not add up: {c}")
+    return {
+        "area_id": result.area.area_id,
+        "pipeline": result.pipeline.name if result.pipeline else None,
+        "area_m2": round(geodesic_area_m2(result.area.geometry, result.area.crs), 1),
+        "expected_px": c.expected_px,
+        "observed_px": c.observed_px,
+        "not_observed_px": c.not_observed_px,
+        "failed_px": c.failed_px,
+        "observed_share": c.observed_share,
+        "inputs": _inputs(result),
+        "why": comparison.why if comparison else None,
+        "fit": dataclasses.asdict(fits[comparison.key]) if comparison else None,
+        "note": result.note,
+    }
 
 
 def _inputs(result: AreaResult) -> dict[str, Any]:
@@ -133,10 +146,12 @@ def _inputs(result: AreaResult) -> dict[str, Any]:
 
 
 class Doing(NamedTuple):
-    """How a run was carried out: when it began (UTC), its tasks by stage and area, scheduler and workers."""
+    """How a run was carried out: when it began (UTC), its tasks by stage and, as pieces of JSON, by area, scheduler and
+    workers."""
 
     started: datetime
-    tasks: Mapping[str, Any]
+    stages: Mapping[str, Any]
+    areas: Iterable[str]
     place: Mapping[str, Any]
 
 
@@ -146,6 +161,7 @@ def write_record(
     results: Sequence[AreaResult],
     failures: Sequence[Mapping[str, Any]],
     *,
+    made: Mapping[str, Any],
     fits: Mapping[str, Fit],
     doing: Doing,
     digests: Mapping[str, str],
@@ -158,6 +174,8 @@ def write_record(
         Target.
     plan, results, failures
         What was to be done, what was done, what was not.
+    made
+        What `provenance` says.
     fits
         By key of the comparison.
     doing
@@ -165,7 +183,7 @@ def write_record(
     digests
         SHA-256 of each product.
     """
-    record = provenance(plan) | {
+    record = dict(made) | {
         "run_id": plan.run_id,
         "review": plan.review.name,
         "settings": plan.review.model_dump(mode="json"),
@@ -174,17 +192,25 @@ def write_record(
         "scenes_found": plan.scenes_found,
         "quarantined": [q._asdict() for q in plan.quarantined],
         "failures": list(failures),
-        "totals": totals(results),
         "products": dict(digests),
-        "tasks": dict(doing.tasks),
         "place": dict(doing.place),
         "started": doing.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    text = json.dumps(record, ensure_ascii=False, indent=1, default=str)
-    # Row by row: what ten thousand areas were judged on would take more memory than all the rest of the run.
+    sums = Totals()
+    # Piece by piece: what ten thousand areas were judged on would take more memory than all the rest of the run.
     with replacing(path) as beside, beside.open("w", encoding="utf-8") as stream:
-        stream.write(text.removesuffix("\n}") + ',\n "coverage": [')
-        for number, row in enumerate(coverage_rows(results, fits)):
-            stream.write(f"{',' if number else ''}\n  {json.dumps(row, ensure_ascii=False, default=str)}")
-        stream.write("\n ]\n}\n")
+        pieces = json.JSONEncoder(ensure_ascii=False, indent=1, default=str).iterencode(record)
+        # All but the end of the object, to which more is added.
+        last = deque(islice(pieces, 2))
+        for piece in pieces:
+            last.append(piece)
+            stream.write(last.popleft())
+        stream.write(f',\n "tasks": {{\n  "stages": {json.dumps(doing.stages)},\n  "areas": ')
+        stream.writelines(doing.areas)
+        stream.write('\n },\n "coverage": [')
+        for number, result in enumerate(results):
+            sums.add(result)
+            row = json.dumps(coverage_row(result, fits), ensure_ascii=False, default=str)
+            stream.write(f"{',' if number else ''}\n  {row}")
+        stream.write(f'\n ],\n "totals": {json.dumps(sums.told(), ensure_ascii=False)}\n}}\n')

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyproj import CRS
 
+from ..areas import Area
 from ..atomic import lost_error
 from ..errors import ExitCode
 from ..settings import Cluster, Review
@@ -24,6 +25,7 @@ from .product import write_geopackage
 from .rasters import write_rasters
 from .record import Doing, provenance, write_record
 from .result import AreaResult, Surroundings
+from .shelf import Shelf, View
 from .stages import Lookings, Measure, Progress, TaskResult, TasksByKey, done_tasks, looks_all, measured
 
 
@@ -33,7 +35,7 @@ class RunResult:
 
     plan: Plan
     folder: Path
-    results: tuple[AreaResult, ...]
+    results: Sequence[AreaResult]
     failures: tuple[TaskResult, ...]
     reused: bool
     tasks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -122,7 +124,7 @@ def _carry_out(
 ) -> RunResult:
     by_key: dict[str, list[PlannedTask]] = {}
     for task in tasks:
-        by_key.setdefault(task.task.comparison.key, []).append(task)
+        by_key.setdefault(task.comparison_key, []).append(task)
     for comparison in plan.comparisons:
         if damaged := drop_damaged(seal_path(plan, comparison)):
             report(comparison.area.area_id, "damaged", len(damaged), len(damaged))
@@ -134,7 +136,7 @@ def _carry_out(
         accounts.settle(stage)
     for comparison in plan.comparisons:
         tiles = (t.path for t in done_tasks(by_key, comparison))
-        kept = (*tiles, *looked.paths.get(comparison.key, ()), fit_path(plan, comparison))
+        kept = (*tiles, *looked.paths(comparison.key), fit_path(plan, comparison))
         seal(seal_path(plan, comparison), [path for path in kept if path.exists()])
     results = _assembled(plan, by_key, fits, looked, failures)
     for leftover in plan.run_folder.glob("*"):
@@ -171,30 +173,40 @@ def _assembled(
     fits: KeptFits,
     looked: Lookings,
     failures: Sequence[TaskResult],
-) -> tuple[AreaResult, ...]:
+) -> Sequence[AreaResult]:
     crs = CRS.from_user_input(plan.review.output.crs)
     placed = tuple(area.in_crs(crs, plan.allowed) for area in plan.neighbours)
     carriers = plan.carriers.in_crs(crs, plan.allowed) if plan.carriers else None
     surroundings = Surroundings(crs, plan.allowed, placed, carriers)
-    told, results = {(f.area_id, f.what) for f in failures}, []
-    for comparison in plan.comparisons:
-        if comparison.key not in fits:
-            own_fit = (comparison.area.area_id, f"fit {comparison.pipeline.name}")
+    told = {(f.area_id, f.what) for f in failures}
+    # An area in the output CRS is held above; its comparison is the plan's, and put back when a result is asked for.
+    held: Shelf[tuple[AreaResult, int | None]] = Shelf(common=(Area,))
+    names: list[tuple[str, str]] = []
+
+    def keep(result: AreaResult, number: int | None = None) -> None:
+        held.append((replace(result, comparison=None), number))
+        names.append((result.area.area_id, result.pipeline.name if result.pipeline else ""))
+
+    def whole(kept: tuple[AreaResult, int | None]) -> AreaResult:
+        result, number = kept
+        return result if number is None else replace(result, comparison=plan.comparisons[number])
+
+    for number, comparison in enumerate(plan.comparisons):
+        key, area_id = comparison.key, comparison.area.area_id
+        if key not in fits:
+            own_fit = (area_id, f"fit {comparison.pipeline.name}")
             errors = [f.error for f in failures if (f.area_id, f.what) == own_fit]
-            results.append(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
+            keep(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
             continue
-        key = comparison.key
         missing = [t for t in tasks.get(key, ()) if not t.path.exists()]
         for task in missing:
-            if (comparison.area.area_id, task.name) not in told:
+            if (area_id, task.name) not in told:
                 raise lost_error(task.path, FileNotFoundError("it is gone"))
-        bad = [t.task.tile for t in missing]
-        # What was found of an area is let go once it is put together.
-        found, looks = looked.found.pop(key), looked.looks.pop(key)
-        results.append(assemble(comparison, fits[key], found, bad, looks, surroundings))
+        bad = [t.tile for t in missing]
+        keep(assemble(comparison, fits[key], *looked.of(key), bad, surroundings), number)
     for lone in plan.unpaired:
-        results.append(not_compared(lone.area, lone.pipeline, f"{lone.code}: {lone.finding}", surroundings))
-    return tuple(sorted(results, key=lambda r: (r.area.area_id, r.pipeline.name if r.pipeline else "")))
+        keep(not_compared(lone.area, lone.pipeline, f"{lone.code}: {lone.finding}", surroundings))
+    return View(held, sorted(range(len(names)), key=names.__getitem__), whole)
 
 
 def _publish(
@@ -207,14 +219,14 @@ def _publish(
     cluster: Cluster,
 ) -> None:
     folder = plan.run_folder
-    package = folder / "flagged.gpkg"
+    package, made = folder / "flagged.gpkg", provenance(plan)
     write_geopackage(
         package,
         results,
         period=plan.review.period,
         as_of=plan.review.after_range.last.isoformat(),
         crs=CRS.from_user_input(plan.review.output.crs),
-        metadata=provenance(plan),
+        metadata=made,
     )
     for product in products:
         product(folder, plan, results)
@@ -227,5 +239,5 @@ def _publish(
         "pid": os.getpid(),
     }
     rows = [vars(f) for f in failures]
-    doing = Doing(accounts.started, {"stages": accounts.totals(), "areas": accounts.by_area()}, place)
-    write_record(folder / "run.json", plan, results, rows, fits=fits, doing=doing, digests=digests)
+    doing = Doing(accounts.started, accounts.totals(), accounts.by_area(), place)
+    write_record(folder / "run.json", plan, results, rows, made=made, fits=fits, doing=doing, digests=digests)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from .kept import KeptFits, fit_path
 from .look import CHUNK, NOT_LOOKED, Looked, look_at, look_order, looks_of, looks_text
 from .pair import Comparison
 from .plan import Plan, PlannedTask
+from .shelf import Shelf, View
 from .tile import Task, TileResult, process
 
 Progress = Callable[[str, str, int, int], None]
@@ -63,21 +65,25 @@ def fit_all(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
 ) -> tuple[KeptFits, list[TaskResult]]:
     """Fit what is not fitted yet, in the order of the tasks; return the fits by key of the comparison, and what failed."""
-    todo = []
-    for comparison in plan.comparisons:
+    seconds = {t.comparison_key: t.fit_seconds for t in tasks if t.fit_seconds}
+    order = {key: number for number, key in enumerate(dict.fromkeys(t.comparison_key for t in tasks))}
+    todo: list[tuple[int, int]] = []
+    for number, comparison in enumerate(plan.comparisons):
         kept = fit_path(plan, comparison).exists()
         accounts.expect("fit", comparison.area.area_id, kept=kept)
         if not kept:
-            todo.append(comparison)
-    seconds = {t.task.comparison.key: t.fit_seconds for t in tasks if t.fit_seconds}
-    order = {key: number for number, key in enumerate(dict.fromkeys(t.task.comparison.key for t in tasks))}
-    # Areas that touch no block have no tasks.
-    todo.sort(key=lambda c: order.get(c.key, len(order)))
+            # Areas that touch no block have no tasks.
+            todo.append((order.get(comparison.key, len(order)), number))
     hands = engine.hands(len(todo))
-    jobs = (Job(c, _do_fit, (c, fit_path(plan, c), engine.reading, hands), seconds.get(c.key, math.inf)) for c in todo)
+
+    def jobs() -> Iterator[Job]:
+        for _, number in sorted(todo):
+            c = plan.comparisons[number]
+            arguments = c, fit_path(plan, c), engine.reading, hands
+            yield Job((c.area.area_id, f"fit {c.pipeline.name}"), _do_fit, arguments, seconds.get(c.key, math.inf))
+
     failures: list[TaskResult] = []
-    for done, (comparison, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
-        area_id, what = comparison.area.area_id, f"fit {comparison.pipeline.name}"
+    for done, ((area_id, what), error) in enumerate(engine.each(jobs(), count=len(todo)), 1):
         report(area_id, "fit", done, len(todo))
         status = accounts.ended("fit", area_id, what, error)
         if error is not None:
@@ -92,26 +98,24 @@ def tiles_all(
     todo = []
     for item in tasks:
         kept = item.path.exists()
-        accounts.expect("tile", item.task.comparison.area.area_id, kept=kept)
-        if not kept and item.task.comparison.key in fits:
+        accounts.expect("tile", item.area_id, kept=kept)
+        if not kept and item.comparison_key in fits:
             todo.append(item)
     jobs = (
-        Job(t, _do_tile, (t.task, fits[t.task.comparison.key], t.path, engine.reading), t.seconds, _row_of(t.task))
-        for t in todo
+        Job(t, _do_tile, (t.task, fits[t.comparison_key], t.path, engine.reading), t.seconds, _row_of(t)) for t in todo
     )
     failures: list[TaskResult] = []
     for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
-        area_id, what = item.task.comparison.area.area_id, item.name
-        report(area_id, "tile", done, len(todo))
-        status = accounts.ended("tile", area_id, what, error)
+        report(item.area_id, "tile", done, len(todo))
+        status = accounts.ended("tile", item.area_id, item.name, error)
         if error is not None:
-            failures.append(TaskResult(area_id, what, status, error))
+            failures.append(TaskResult(item.area_id, item.name, status, error))
     return sorted(failures, key=lambda f: (f.area_id, f.what))
 
 
-def _row_of(task: Task) -> tuple[str, int]:
+def _row_of(item: PlannedTask) -> tuple[str, int]:
     """Tiles of one row follow one another: what one leaves decoded at its right edge serves the next."""
-    return task.comparison.key, task.tile.row0
+    return item.comparison_key, item.tile.row0
 
 
 Measure = Callable[[Engine, Plan, Sequence[PlannedTask], Progress, Accounts], tuple[KeptFits, list[TaskResult]]]
@@ -135,66 +139,108 @@ def _do_look(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], pa
         write_text(path, looks_text(look_at(comparison, fit, patches, reading)))
 
 
-class Lookings(NamedTuple):
-    """What looking again gave.
+class _Chunk(NamedTuple):
+    """Candidates that one job looks at: places of their comparison in the plan and of what was found of it, their numbers
+    there, and the file that the looks are kept in."""
 
-    By key of the comparison: what its tiles found, the looks at the candidates, the files these are kept in; and what failed.
+    comparison: int
+    found: int
+    candidates: list[int]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Lookings:
+    """What looking again gave; each comparison's own is put together when it is asked for.
+
+    Parameters
+    ----------
+    found
+        What the tiles of each comparison found, and the looks that were taken there.
+    places
+        By key of the comparison: its place in `found`.
+    chunks
+        By key of the comparison: candidates that were looked at afterwards.
+    not_looked
+        Files of those that could not be looked at.
+    failures
+        Why not.
     """
 
-    found: dict[str, Found]
-    looks: dict[str, list[Looked]]
-    paths: dict[str, list[Path]]
+    found: Shelf[tuple[Found, list[Looked]]]
+    places: Mapping[str, int]
+    chunks: Mapping[str, Sequence[_Chunk]]
+    not_looked: Set[Path]
     failures: list[TaskResult]
+
+    def paths(self, key: str) -> list[Path]:
+        """Return the files in which later looks at the candidates of a comparison are kept."""
+        return [chunk.path for chunk in self.chunks.get(key, ())]
+
+    def of(self, key: str) -> tuple[Found, list[Looked]]:
+        """Return what was found of a comparison, and a look at each of its candidates.
+
+        Raises
+        ------
+        StorageError
+            ``KEPT_LOST`` where looks that were taken are not there any more.
+        """
+        found, early = self.found[self.places[key]]
+        looks = list(early)
+        for chunk in self.chunks.get(key, ()):
+            if chunk.path not in self.not_looked:
+                for i, look in zip(chunk.candidates, _kept_looks(chunk.path), strict=True):
+                    looks[i] = look
+        return found, looks
 
 
 def looks_all(
     engine: Engine, plan: Plan, tasks: TasksByKey, fits: KeptFits, report: Progress, accounts: Accounts
 ) -> Lookings:
     """Look at all candidates again; one that cannot be looked at stays, at the lowest stage, and the failure is told."""
-    jobs: list[Job] = []
-    chunks: list[tuple[Comparison, list[int], Path]] = []
-    found: dict[str, Found] = {}
-    looks: dict[str, list[Looked]] = {}
-    for comparison in plan.comparisons:
-        if comparison.key not in fits:
+    found: Shelf[tuple[Found, list[Looked]]] = Shelf()
+    places: dict[str, int] = {}
+    chunks: dict[str, list[_Chunk]] = {}
+    todo: list[_Chunk] = []
+    for number, comparison in enumerate(plan.comparisons):
+        key = sys.intern(comparison.key)
+        if key not in fits:
             continue
         tiles = [TileResult.load(t.path) for t in done_tasks(tasks, comparison)]
-        found[comparison.key] = found_in(comparison, tiles)
-        patches = found[comparison.key].patches
+        own = found_in(comparison, tiles)
         # Candidates that lay in a tile whole were looked at there, while its blocks were at hand.
-        known = {key: look for tile in tiles for key, look in tile.looks.items()}
-        keys = [patch_key(patch) for patch in patches]
-        looks[comparison.key] = [known.get(key, NOT_LOOKED) for key in keys]
-        order = [i for i in look_order(patches) if keys[i] not in known]
-        folder = fit_path(plan, comparison).parent
-        for numbers in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
-            own = [patches[i] for i in numbers]
-            digest = hashlib.sha256(comparison.key.encode() + b"".join(p.runs.tobytes() for p in own)).hexdigest()
-            path = folder / f"look.{digest[:20]}.json"
-            chunks.append((comparison, numbers, path))
-            kept = path.exists()
+        known = {patch: look for tile in tiles for patch, look in tile.looks.items()}
+        names = [patch_key(patch) for patch in own.patches]
+        places[key] = len(found)
+        found.append((own, [known.get(name, NOT_LOOKED) for name in names]))
+        order = [i for i in look_order(own.patches) if names[i] not in known]
+        for chosen in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
+            runs = b"".join(own.patches[i].runs.tobytes() for i in chosen)
+            name = f"look.{hashlib.sha256(key.encode() + runs).hexdigest()[:20]}.json"
+            chunk = _Chunk(number, places[key], chosen, fit_path(plan, comparison).with_name(name))
+            chunks.setdefault(key, []).append(chunk)
+            kept = chunk.path.exists()
             accounts.expect("look", comparison.area.area_id, kept=kept)
             if not kept:
-                fit = fits[comparison.key]
-                jobs.append(Job((comparison, path), _do_look, (comparison, fit, own, path, engine.reading)))
-    copies = sound_copies(plan, [job.arguments[0] for job in jobs])
-    jobs = [job._replace(arguments=(with_copies(job.arguments[0], copies), *job.arguments[1:])) for job in jobs]
+                todo.append(chunk)
+    copies = sound_copies(plan, View(plan.comparisons, [chunk.comparison for chunk in todo]))
+
+    def jobs() -> Iterator[Job]:
+        for chunk in todo:
+            c, own = plan.comparisons[chunk.comparison], found[chunk.found][0]
+            patches = [own.patches[i] for i in chunk.candidates]
+            arguments = with_copies(c, copies), fits[c.key], patches, chunk.path, engine.reading
+            yield Job((c.area.area_id, f"look {c.pipeline.name}", chunk.path), _do_look, arguments)
+
     failures: list[TaskResult] = []
     not_looked: set[Path] = set()
-    for done, ((comparison, path), error) in enumerate(engine.each(jobs), 1):
-        area_id, what = comparison.area.area_id, f"look {comparison.pipeline.name}"
-        report(area_id, "look", done, len(jobs))
+    for done, ((area_id, what, path), error) in enumerate(engine.each(jobs()), 1):
+        report(area_id, "look", done, len(todo))
         status = accounts.ended("look", area_id, what, error)
         if error is not None:
             not_looked.add(path)
             failures.append(TaskResult(area_id, what, status, error))
-    paths: dict[str, list[Path]] = {}
-    for comparison, numbers, path in chunks:
-        paths.setdefault(comparison.key, []).append(path)
-        if path not in not_looked:
-            for i, look in zip(numbers, _kept_looks(path), strict=True):
-                looks[comparison.key][i] = look
-    return Lookings(found, looks, paths, sorted(failures, key=lambda f: (f.area_id, f.what)))
+    return Lookings(found, places, chunks, not_looked, sorted(failures, key=lambda f: (f.area_id, f.what)))
 
 
 def _kept_looks(path: Path) -> list[Looked]:

@@ -29,4 +29,4 @@ def review_whole(comparison: Comparison, surroundings: Surroundings) -> AreaResu
     fit = fit_comparison(comparison)
     tile = process(Task(comparison, comparison.grid.window), fit)
     found = found_in(comparison, [tile])
-    return assemble(comparison, fit, found, [], look_at(comparison, fit, found.patches), surroundings)
+    return assemble(comparison, fit, found, look_at(comparison, fit, found.patches), [], surroundings)
