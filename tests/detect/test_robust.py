@@ -11,7 +11,7 @@ from scipy.special import gammaincc
 
 from ecowatch.detect import METHODS, fit_thresholds, sample_score
 from ecowatch.detect._fit_kernels import chi2_exceeded, line_distance, moments_of, standard_squares
-from ecowatch.detect.stable import stable_ground
+from ecowatch.detect.stable import quantile, stable_ground
 
 SIDE, BANDS = 160, 6
 Array = np.ndarray[Any, Any]
@@ -105,3 +105,14 @@ def test_the_law_of_sums_of_squares_is_that_of_scipy(degrees: int) -> None:
     found = np.empty(squares.size)
     chi2_exceeded(squares, degrees, found)
     assert found == pytest.approx(gammaincc(degrees / 2, squares / 2), rel=1e-9, abs=1e-300)
+
+
+def test_a_quantile_is_that_of_numpy_to_the_last_bit() -> None:
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 3, 4, 5, 9, 10, 100, 2701, 5000):
+        for values in (rng.chisquare(6, count), rng.integers(0, 4, count).astype(float), rng.normal(0, 1e-9, count)):
+            kept = values.copy()
+            for share in (0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.99, 1.0):
+                assert quantile(values, share) == np.quantile(values, share)
+            assert (values == kept).all()
+            assert quantile(values, 0.5) == pytest.approx(np.median(values), rel=1e-15, abs=0)

@@ -21,7 +21,7 @@ from ..grid import Window
 from ._fit_kernels import chi2_exceeded, standard_squares
 from ._kernels import forgive_edges, score_block, weighted_moments
 from .block import BlockResult, block_runs
-from .stable import stable_ground
+from .stable import quantile, stable_ground
 
 Array = np.ndarray[Any, Any]
 Matrix = tuple[tuple[float, ...], ...]
@@ -220,7 +220,7 @@ def _calibrated(variates: Array, variance: Array) -> Array:
     nor the changed ground.
     """
     score = _standard_squares(variates, variance)
-    result: Array = variance * float(np.quantile(score, 0.25)) / _chi2_quartile(len(variance))
+    result: Array = variance * quantile(score, 0.25) / _chi2_quartile(len(variance))
     return np.maximum(result, 1e-12)
 
 

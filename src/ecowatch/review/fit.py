@@ -36,6 +36,7 @@ from ..raster import GridReader, Reading, burn, by_block
 from .pair import Comparison
 from .pixels import feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
 from .shift import field_of, measured_windows, refuse_residual, shift_to_apply, shifts_of
+from .windows import around
 from .witness import Witness, fit_witnesses
 
 if TYPE_CHECKING:
@@ -310,8 +311,10 @@ class _Sample:
         self.windowed = comparison.pipeline.detect.method in WINDOWED
         self._reader, self._comparison, self._blocks, self._hands = reader, comparison, blocks, hands
         geometry, grid = comparison.area.geometry, comparison.grid
-        self._insides = {} if self.windowed else {block: burn(geometry, grid.cropped(block)) for block in blocks}
-        self.stride = _stride(comparison, sum(int(inside.sum()) for inside in self._insides.values()))
+        insides = {} if self.windowed else {block: burn(geometry, grid.cropped(block)) for block in blocks}
+        # Of a block that a small area touches, most is not asked.
+        self._own = {block: around(block, inside) for block, inside in insides.items()}
+        self.stride = _stride(comparison, sum(int(inside.sum()) for inside in insides.values()))
         self._measured = measured_windows(comparison, blocks)
         self._found: list[_BlockSample] = []
 
@@ -335,17 +338,18 @@ class _Sample:
     def _block(self, reader: GridReader, block: Window, *, shift: ShiftField | None) -> _BlockSample:
         comparison, stride = self._comparison, self.stride
         shifts = shifts_of(reader, comparison, self._measured[block], shift)
-        if self.windowed:
+        window, inside = (block, None) if self.windowed else self._own[block]
+        if inside is None or not inside.size:
             return _BlockSample(shifts)
         try:
-            pair = read_pair(reader, comparison, block, shift=shift, inside=self._insides[block])
+            pair = read_pair(reader, comparison, window, shift=shift, inside=inside)
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
             return _BlockSample(shifts, unreadable=error)
         if pair.before is None or pair.after is None:
             return _BlockSample(shifts)
         lattice = np.zeros(pair.state.shape, bool)
-        lattice[-block.row0 % stride :: stride, -block.col0 % stride :: stride] = True
+        lattice[-window.row0 % stride :: stride, -window.col0 % stride :: stride] = True
         usable = lattice & (pair.state == State.USABLE)
         for values, fill in zip((pair.before, pair.after), pair.fills, strict=True):
             if fill is not None:

@@ -25,7 +25,7 @@ from .fit import Fit
 from .look import Looked, looks_of, looks_text
 from .pair import Comparison
 from .pixels import feature_radiometry, read_pair, read_values
-from .windows import area_windows, early_px
+from .windows import area_windows, around, early_px
 
 Array = np.ndarray[Any, Any]
 
@@ -203,7 +203,7 @@ def process(
         ):
             row_results = []
             for touched in row_of_windows:
-                window, inside = _around(touched, burn(comparison.area.geometry, comparison.grid.cropped(touched)))
+                window, inside = around(touched, burn(comparison.area.geometry, comparison.grid.cropped(touched)))
                 if not inside.size:
                     continue
                 result, block_score, block_state = _process_block(reader, comparison, fit, window, inside)
@@ -216,18 +216,6 @@ def process(
             looks.take(row_results, row0, row1)
         blocks = looks.finish()
     return TileResult(blocks, inside_px, observed_px, looks.found, score, state)
-
-
-def _around(window: Window, inside: Array) -> tuple[Window, Array]:
-    """Cut a window to the pixels of the area (bool, ``(row, col)``): blocks that only its rest would touch stay undecoded.
-
-    Of a window without any, the pixels that come back are none.
-    """
-    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return window, inside[:0]
-    own = Window(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
-    return own.moved(window.row0, window.col0), np.ascontiguousarray(inside[own.within(Window(0, 0, *window.shape))])
 
 
 def _process_block(

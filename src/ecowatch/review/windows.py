@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import shapely
@@ -16,6 +17,8 @@ import shapely
 from ..detect import WINDOWED
 from ..grid import BLOCK_PX, Window
 from .pair import Comparison
+
+Array = np.ndarray[Any, Any]
 
 EARLY_PX = 16
 """How far windows are moved: more than displacement, mask edge and texture reach; what reaches further is decoded again."""
@@ -61,6 +64,28 @@ def area_windows(comparison: Comparison, tile: Window) -> list[Window]:
     geometry = comparison.area.geometry
     shapely.prepare(geometry)
     return [w for w, touches in zip(windows, shapely.intersects(geometry, boxes), strict=True) if touches]
+
+
+def around(window: Window, inside: Array) -> tuple[Window, Array]:
+    """Cut a window to the pixels of the area: blocks that only its rest would touch stay undecoded.
+
+    Parameters
+    ----------
+    window
+        Part of a grid.
+    inside
+        Bool ``(row, col)``: its pixels of the area.
+
+    Returns
+    -------
+    tuple
+        The smallest window with all these pixels, and `inside` over it; of a window without any, no pixels come back.
+    """
+    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return window, inside[:0]
+    own = Window(int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
+    return own.moved(window.row0, window.col0), np.ascontiguousarray(inside[own.within(Window(0, 0, *window.shape))])
 
 
 def _cuts(side: int, step: int, early: int) -> list[int]:
