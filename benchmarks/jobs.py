@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,9 @@ def tile_jobs(review: Path, how: How) -> list[TileJob]:
     reading = Reading(cluster.reader == "fast", cluster.cache_bytes)
     fits = {comparison.key: fit_comparison(comparison, reading) for comparison in plan.comparisons}
     planned = planned_tasks(plan, cluster)
-    return [TileJob(item.task, fits[item.comparison_key], item.path, reading) for item in planned]
+    jobs = [TileJob(item.task, fits[item.comparison_key], item.path, reading) for item in planned]
+    # Each has its own boundary, as the engine gives it: two threads that ask one outline for the first time end the program.
+    return [pickle.loads(pickle.dumps(job)) for job in jobs]
 
 
 def tile(job: TileJob) -> None:

@@ -178,6 +178,9 @@ def process(
 
     Where the same thread did the tile on the left before, those are also the ones that reach in from it.
 
+    Threads must not share a comparison: GEOS makes the index of its boundary when it is first asked. The engine gives each
+    job its own.
+
     Parameters
     ----------
     task
