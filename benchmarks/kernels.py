@@ -24,6 +24,7 @@ from ecowatch.codes import State
 from ecowatch.detect import block_runs, detect_block, fit_ir_mad, sample_score
 from ecowatch.detect._fit_kernels import chi2_exceeded
 from ecowatch.detect._kernels import flag_turns, score_block
+from ecowatch.detect.stable import quantile
 from ecowatch.grid import Grid
 from ecowatch.patches import connected, grouped, outlines_of_groups
 from ecowatch.patches._look_kernels import within_patch
@@ -169,6 +170,12 @@ def chance_forms() -> tuple[Form, Form]:
     return lambda: chi2_exceeded(squares, BANDS, out), lambda: gammaincc(BANDS / 2, squares / 2)
 
 
+def quantile_forms() -> tuple[Form, Form]:
+    """The lower quartile of a small area's sample, as a fit asks it some dozen times; not compiled, beside NumPy's own."""
+    squares = RNG.chisquare(BANDS, 2700)
+    return lambda: quantile(squares, 0.25), lambda: np.quantile(squares, 0.25)
+
+
 def scoring() -> Form:
     """The fused scoring kernel alone, on arrays that are warm: numbers to score and flags."""
     before, after = pair()
@@ -247,6 +254,7 @@ def main() -> None:
         "thinning": thin_forms(),
         "facts within a patch": facts_forms(),
         "chi-square law": chance_forms(),
+        "quantile": quantile_forms(),
     }
     rows: list[list[str | float]] = [[name, *compared(forms, ROUNDS)] for name, forms in cases.items()]
     title = f"Kernels beside their plain forms, scipy {scipy.__version__}; medians of {ROUNDS}, ms a block of {SIDE} x {SIDE}"

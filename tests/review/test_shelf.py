@@ -66,7 +66,9 @@ def test_values_lie_in_the_file_not_in_memory() -> None:
 def test_a_plan_holds_few_of_its_comparisons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "_FEW", 1)
     review = write_review(tmp_path, write_scenes(tmp_path / "scenes"))[0]
-    before = {id(one) for one in gc.get_objects() if isinstance(one, Comparison)}
+    # Held themselves, so that none of them can leave its identity to a new one.
+    former = [one for one in gc.get_objects() if isinstance(one, Comparison)]
+    before = set(map(id, former))
     plan = make_plan(review)
     tasks = by_place(planned_tasks(plan, Cluster(tile_px=512)))
     assert len(plan.comparisons) == 4 and len(tasks) > 6

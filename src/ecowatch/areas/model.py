@@ -169,10 +169,10 @@ def moved(geometry: BaseGeometry, source: CRS, target: CRS, allowed: frozenset[s
             f"it has no coordinates in {target.name}",
             "check the CRS of the file and of the scenes",
         )
-    if result.wkb == geometry.wkb:
-        # Of two systems that are taken as equal: the outline that is held already.
-        return geometry
-    return result if result.is_valid else polygonal(shapely.make_valid(result, method="structure"))
+    if not result.is_valid:
+        return polygonal(shapely.make_valid(result, method="structure"))
+    # Of two systems that are taken as equal, the outline that is held already.
+    return geometry if result.wkb == geometry.wkb else result
 
 
 def boundary_version(head: Sequence[str], crs: CRS, parts: Sequence[tuple[str, BaseGeometry]]) -> str:

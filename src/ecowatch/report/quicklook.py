@@ -47,8 +47,9 @@ def write_quicklooks(folder: Path, plan: Plan, results: Sequence[AreaResult]) ->
         return
 
     def write(number: int) -> None:
-        if results[number].comparison is not None:
-            _write(folder, results[number], plan.allowed)
+        result = results[number]
+        if result.comparison is not None:
+            _write(folder, result, plan.allowed)
 
     # The workers are done, and reading and packing work without Python's lock.
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -1,4 +1,4 @@
-"""Values that lie in a file while nobody asks for them: a run over ten thousand areas holds what one over a hundred does."""
+"""Values that lie in a file while nobody asks for them: ten thousand areas take little more memory than a hundred."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ..scenes import Scene
 from ..settings import Pipeline
 
 Held = TypeVar("Held")
-Source = TypeVar("Source")
 
 # Few values are left as they are: a run over one area has nothing to gain from a file.
 _FEW = 64
@@ -87,17 +86,18 @@ class Shelf(Sequence[Held]):
     @overload
     def __getitem__(self, number: slice) -> View[Held]: ...
     def __getitem__(self, number: int | slice) -> Held | View[Held]:
-        numbers = range(len(self))[number]
-        if isinstance(numbers, range):
-            return View(self, numbers)
-        if numbers < len(self._few):
-            return self._few[numbers]
+        place = range(len(self))[number]
+        if isinstance(place, range):
+            return View(self, place)
+        filed = place - len(self._few)
+        if filed < 0:
+            return self._few[place]
         with self._lock:
-            if self._last is None or self._last[0] != numbers:
-                begin, end = self._ends[numbers - len(self._few) : numbers - len(self._few) + 2]
+            if self._last is None or self._last[0] != filed:
+                begin, end = self._ends[filed : filed + 2]
                 self._file.seek(begin)
                 stream = io.BytesIO(self._file.read(end - begin))
-                self._last = numbers, _Unpickler(stream, self._common).load()
+                self._last = filed, _Unpickler(stream, self._common).load()
             return self._last[1]
 
     def _as_common(self, value: Any) -> tuple[Callable[[int], Any], tuple[int]]:
