@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from .errors import EcowatchError, StorageError
 
@@ -45,6 +46,29 @@ def lost_error(path: Path, error: OSError) -> StorageError:
     finding = f"a finished result cannot be read any more: {error.strerror or error}"
     remedy = "let nobody touch 'work' while a review is under way, then run again; what is left of it is kept"
     return StorageError("KEPT_LOST", path, finding, remedy)
+
+
+def damaged_error(path: Path, error: Exception) -> StorageError:
+    """Take away a finished result that cannot be understood, and return its coded error: ``KEPT_DAMAGED``."""
+    with suppress(OSError):
+        path.unlink()
+    finding = f"a finished result was damaged and has been removed: {type(error).__name__} {error}"
+    return StorageError("KEPT_DAMAGED", path, finding, "run again: it is computed anew, all others are kept")
+
+
+def sqlite_uri(path: Path, mode: str = "ro", *, immutable: bool = False) -> str:
+    """Return the address by which SQLite opens a file, whatever stands in its name.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mode
+        ``ro``, ``rw`` or ``rwc``.
+    immutable
+        Nobody writes to it: neither locks nor journals are looked for.
+    """
+    return f"file:{quote(str(path))}?mode={mode}{'&immutable=1' if immutable else ''}"
 
 
 @contextmanager

@@ -210,6 +210,18 @@ def remembered(path: Path | None) -> Iterator[None]:
         memory.close()
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read now.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, from memory where the file is unchanged.
 
@@ -266,8 +278,7 @@ def _digest(path: str, memory: Memory) -> str:
     if (known := memory.find(path, before)) is not None:
         return known
     seen_ns = time.time_ns()
-    with Path(path).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(Path(path))
     if _State.of(path) != before:
         raise IntakeError("FILE_CHANGING", path, "it changed while it was read", "run again when it is written")
     settled = before.settled(seen_ns)

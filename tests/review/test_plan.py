@@ -22,7 +22,7 @@ from ecowatch.cli import app
 from ecowatch.errors import BoundaryError, ConfigError, ExitCode
 from ecowatch.grid import Grid, Window
 from ecowatch.raster import write_geotiff
-from ecowatch.review import Comparison, DateGroup, make_plan, plan_to_file, planned_tasks, write_plan
+from ecowatch.review import Comparison, DateGroup, make_plan, plan_to_file, planned_tasks
 from ecowatch.review.cost import (
     STAGES,
     Expectation,
@@ -166,14 +166,15 @@ def test_four_blocks_are_walked_like_a_z(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tile_px", [128, 512, 5632])
-def test_the_stream_and_the_list_write_the_same_bytes(folder: Path, tmp_path: Path, tile_px: int) -> None:
+def test_the_stream_holds_the_tasks_of_the_plan_in_their_order(folder: Path, tmp_path: Path, tile_px: int) -> None:
     review, cluster = review_of(folder, tmp_path, 24), Cluster(tile_px=tile_px)
     plan = make_plan(review)
-    write_plan(plan, planned_tasks(plan, cluster), tmp_path / "list.jsonl")
     summary = plan_to_file(review, cluster, tmp_path / "stream.jsonl", workers=(1, 8))
-    assert (tmp_path / "stream.jsonl").read_bytes() == (tmp_path / "list.jsonl").read_bytes()
     assert summary.run_id == plan.run_id and summary.comparisons == len(plan.comparisons)
     rows = [json.loads(line) for line in (tmp_path / "stream.jsonl").read_text("utf-8").splitlines()]
+    tasks = planned_tasks(plan, cluster)
+    told = [(row["run_id"], row["key"], row["tile"], row["blocks"], row["seconds"]) for row in rows]
+    assert told == [(plan.run_id, t.task.key, list(t.tile), t.blocks, round(t.seconds, 2)) for t in tasks]
     assert summary.lines == len(rows) == sum(summary.expected.counts.values())
     first = {row["comparison"]: row["fit_seconds"] for row in reversed(rows)}
     assert summary.expected.fits == len(first) and min(first.values()) > 0

@@ -18,9 +18,11 @@ FIT_S = 5.0
 
 
 def plan_of(comparisons: list[list[float]]) -> PlanFile:
-    """A plan from the seconds of the tiles of each comparison."""
+    """A plan from the seconds of the tiles of each comparison; as in a real one, a fit stands at the first of them."""
     lines = [
-        PlanLine(f"{c}-{t}", f"c{c}", s, FIT_S) for c, tiles in enumerate(comparisons) for t, s in enumerate(tiles)
+        PlanLine(f"{c}-{t}", f"c{c}", s, 0.0 if t else FIT_S)
+        for c, tiles in enumerate(comparisons)
+        for t, s in enumerate(tiles)
     ]
     return PlanFile(Path("plan.jsonl"), "r", tuple(lines))
 
@@ -59,6 +61,19 @@ def test_one_large_area_and_many_small_ones_are_balanced() -> None:
     assert max(loads) <= 1.25 * sum(loads) / 8
 
 
+def test_dear_fits_are_shared_out_though_they_stand_at_cheap_tiles() -> None:
+    tiles = [(1.0, 100.0 if c % 2 else 0.0, 1.1) for c in range(40)]
+    lines = [
+        line
+        for c, (first, fit, second) in enumerate(tiles)
+        for line in (PlanLine(f"{c:02}a", f"c{c}", first, fit), PlanLine(f"{c:02}b", f"c{c}", second, 0.0))
+    ]
+    fits = {line.comparison: line.fit_seconds for line in lines if line.fit_seconds}
+    shares = PlanFile(Path("plan.jsonl"), "r", tuple(lines)).shares(2)
+    loads = [sum(line.seconds for line in s) + sum(fits.get(c, 0) for c in {x.comparison for x in s}) for s in shares]
+    assert max(loads) < 1.1 * min(loads)
+
+
 def test_shares_do_not_depend_on_the_order_of_the_file() -> None:
     plan = plan_of([[1.0, 2.0, 3.0] * 5, [4.0] * 3, [0.5]])
     turned = PlanFile(plan.path, plan.run_id, tuple(reversed(plan.lines)))
@@ -77,7 +92,7 @@ def test_more_shards_than_tiles_leaves_some_empty() -> None:
     assert sorted(len(s) for s in shares) == [0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("text", ["", "3", "8/8", "-1/8", "1/0", "a/b", "1/2/3", "١/٢", "1.0/2"])
+@pytest.mark.parametrize("text", ["", "3", "0/0", "8/8", "-1/8", "1/0", "a/b", "1/2/3", "١/٢", "1.0/2"])
 def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(ValueError, match="is no shard"):
         Shard.parse(text)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
+from ..atomic import sqlite_uri
 from ..errors import BoundaryError
 
 _REMEDY = "fetch it again, or save the layer anew in QGIS"
@@ -84,7 +84,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     # 20 MB/s is what a slow network disk gives; a query that runs on beyond that is no honest look at a table.
     deadline = time.monotonic() + 5 + path.stat().st_size / 20e6
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as base:
+        with closing(sqlite3.connect(sqlite_uri(path, immutable=True), uri=True)) as base:
             base.execute("PRAGMA trusted_schema = OFF")
             base.set_progress_handler(lambda: int(time.monotonic() > deadline), 100_000)
             yield base

@@ -16,9 +16,9 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
 
 from ..areas.geopackage import check_geopackage
+from ..atomic import sqlite_uri
 from ..codes import Activity, VerdictKind, VerdictReason
 from ..errors import LedgerError
 from ..intake import FileKind, admit
@@ -106,7 +106,7 @@ def read_copy(path: Path, ledger: Ledger) -> Copy:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as base:
+        with closing(sqlite3.connect(sqlite_uri(path, immutable=True), uri=True)) as base:
             base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_TEXT_BYTES)
             base.execute("PRAGMA trusted_schema = OFF")
             base.text_factory = lambda raw: raw.decode("utf-8", "replace")

@@ -18,7 +18,7 @@ import numpy as np
 import pyogrio
 import pyogrio.raw
 
-from ..atomic import replacing, storage_error
+from ..atomic import replacing, sqlite_uri, storage_error
 from ..codes import Activity, ChangeKind, ProblemState, VerdictKind, VerdictReason
 from ..errors import LedgerError, StorageError
 from ..ledger import Ledger
@@ -249,7 +249,7 @@ def _guard(table: str, doing: str, message: str) -> str:
 
 
 def _check(beside: Path, out: Path, expected: CopyCounts) -> None:
-    with closing(sqlite3.connect(f"file:{beside}?mode=ro&immutable=1", uri=True)) as base:
+    with closing(sqlite3.connect(sqlite_uri(beside, immutable=True), uri=True)) as base:
         for layer, count in zip(_LAYERS, expected, strict=True):
             stored = base.execute(f"SELECT count(*) FROM {layer}").fetchone()[0]
             read = pyogrio.read_info(beside, layer=layer, force_feature_count=True)["features"]

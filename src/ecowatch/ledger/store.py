@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
+from ..atomic import sqlite_uri
 from ..errors import EcowatchError, LedgerError, LockedError, StorageError
 from . import schema
 from .event import Event, EventKind, canonical, chained
@@ -298,8 +298,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}?mode={mode}"
-    database = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)
+    database = sqlite3.connect(sqlite_uri(path, mode), uri=True, timeout=_BUSY_S, isolation_level=None)
     database.row_factory = sqlite3.Row
     for setting in ("synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"):
         database.execute(f"PRAGMA {setting}")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
+from ..atomic import sqlite_uri
 from ..errors import EcowatchError, LedgerError, StorageError
 from . import schema
 from .compare import view_differences
@@ -173,7 +173,7 @@ def _make_views_anew(database: sqlite3.Connection, fresh: sqlite3.Connection) ->
 
 
 def _opened(path: Path, text: Callable[[bytes], str]) -> sqlite3.Connection:
-    database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S, isolation_level=None)
+    database = sqlite3.connect(sqlite_uri(path), uri=True, timeout=_BUSY_S, isolation_level=None)
     database.row_factory = sqlite3.Row
     database.text_factory = text
     for setting in ("trusted_schema = OFF", "cell_size_check = ON"):

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import pandas as pd
 import pyogrio
 
 from .. import __version__
-from ..atomic import replacing, storage_error, sweep, write_text
+from ..atomic import replacing, sqlite_uri, storage_error, sweep, write_text
+from ..digests import sha256_of
 from ..errors import StorageError
 from ..ledger import Head, Ledger
 from .published_columns import CODE_LISTS, LAYERS, columns_of
@@ -95,7 +95,7 @@ def publish(ledger: Ledger, period: str, folder: Path, *, areas: Sequence[str] =
             _write_layers(beside, frames, _provenance(asked, head, counts), f"ledger:{head.seq}:{head.hash}")
             _write_registers(beside, f"{asked.day}T00:00:00.000Z")
             _check(beside, path, counts)
-        sha256, kept = _sha256(beside), _keep_former(path, beside)
+        sha256, kept = sha256_of(beside), _keep_former(path, beside)
     path.chmod(0o444)
     write_text(path.with_name(f"{path.name}.sha256"), f"{sha256}  {path.name}\n")
     return Published(path, sha256, counts, head, kept)
@@ -237,7 +237,7 @@ def _distinct(values: Iterator[Any]) -> list[Any]:
 
 def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:
     """Count the rows by sqlite and by what readers will use, against the ledger's; look the file over."""
-    with closing(sqlite3.connect(f"file:{quote(str(beside))}?mode=ro&immutable=1", uri=True)) as database:
+    with closing(sqlite3.connect(sqlite_uri(beside, immutable=True), uri=True)) as database:
         for layer, count in expected.items():
             stored = database.execute(f'SELECT count(*) FROM "{layer}"').fetchone()[0]
             read = pyogrio.read_info(beside, layer=layer, force_feature_count=True)["features"]
@@ -255,11 +255,11 @@ def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:
 
 def _keep_former(path: Path, beside: Path) -> Path | None:
     """Keep the published file under the name of its own ledger head, if its bytes are others than those to come."""
-    if not path.exists() or _sha256(path) == _sha256(beside):
+    if not path.exists() or sha256_of(path) == sha256_of(beside):
         return None
-    former = _sha256(path)
+    former = sha256_of(path)
     kept = path.with_name(f"{path.stem}.{_head_hash(path) or former[:12]}.gpkg")
-    if kept.exists() and _sha256(kept) != former:
+    if kept.exists() and sha256_of(kept) != former:
         # The same head written by another version of the program.
         kept = path.with_name(f"{kept.stem}.{former[:12]}.gpkg")
     if not kept.exists():
@@ -276,14 +276,9 @@ def _head_hash(path: Path) -> str | None:
     """First 12 digits of the head that a published file names, None where it names none."""
     query = "SELECT description FROM gpkg_contents WHERE table_name = 'activity'"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
+        with closing(sqlite3.connect(sqlite_uri(path, immutable=True), uri=True)) as database:
             row = database.execute(query).fetchone()
     except sqlite3.Error:
         return None
     found = re.fullmatch(r"ledger:\d+:([0-9a-f]{12})[0-9a-f]*", str(row[0])) if row else None
     return found[1] if found else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,8 +7,8 @@ from .ingest import Ingested, ingest_review
 from .merge import ShardResult, merge_review, run_shard
 from .pair import Comparison, joined
 from .plan import Plan, PlannedTask, make_plan, planned_tasks
-from .plan_file import PlanSummary, expected_minutes, plan_to_file, write_plan
-from .record import software_versions
+from .plan_file import PlanSummary, plan_to_file
+from .record import read_record, software_versions
 from .result import AreaResult, Coverage, Surroundings
 from .run import RunResult, run_review
 from .shard import Shard, shards_standing
@@ -33,7 +33,6 @@ __all__ = [
     "TaskResult",
     "TileResult",
     "Triaged",
-    "expected_minutes",
     "ingest_review",
     "joined",
     "make_plan",
@@ -42,6 +41,7 @@ __all__ = [
     "planned_tasks",
     "process",
     "read_accounts",
+    "read_record",
     "review_whole",
     "run_review",
     "run_shard",
@@ -50,5 +50,4 @@ __all__ = [
     "standing",
     "triage",
     "witnesses_of",
-    "write_plan",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..atomic import lost_error, write_text
+from ..atomic import damaged_error, lost_error, write_text
+from ..digests import sha256_of
 from .fit import Fit
 from .pair import Comparison
 from .plan import Plan, fit_file, work_folder
@@ -38,7 +39,7 @@ class KeptFits(Mapping[str, Fit]):
     Raises
     ------
     StorageError
-        ``KEPT_LOST`` where a fit is asked for that was there and is not any more.
+        ``KEPT_LOST`` where a fit is asked for that was there and is not any more, ``KEPT_DAMAGED`` where it is no fit.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -53,6 +54,8 @@ class KeptFits(Mapping[str, Fit]):
                 self._last = key, Fit.from_json(path.read_text("utf-8"))
             except OSError as error:
                 raise lost_error(path, error) from error
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise damaged_error(path, error) from error
         return self._last[1]
 
     def __contains__(self, key: object) -> bool:
@@ -80,9 +83,16 @@ def seal(path: Path, files: Sequence[Path]) -> None:
     StorageError
         ``CANNOT_WRITE``.
     """
-    told = {file.name: [file.stat().st_size, _digest(file)] for file in sorted(files)}
-    if not path.exists() or json.loads(path.read_text("utf-8")) != told:
-        write_text(path, json.dumps(told, indent=1) + "\n")
+    former = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    # Tiles of another size lie there too: they stay sealed.
+    told = {name: was for name, was in former.items() if (path.parent / name).exists()}
+    told |= {file.name: [file.stat().st_size, sha256_of(file)] for file in files}
+    _write_seal(path, former, told)
+
+
+def _write_seal(path: Path, former: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    if told != former:
+        write_text(path, json.dumps(dict(sorted(told.items())), indent=1) + "\n")
 
 
 def drop_damaged(path: Path) -> tuple[str, ...]:
@@ -111,13 +121,11 @@ def drop_damaged(path: Path) -> tuple[str, ...]:
         return (path.name,)
     for name in damaged:
         (path.parent / Path(name).name).unlink(missing_ok=True)
+    # What is computed anew need not be the same to the byte: looks are taken in the tile or after it. The old seal must not
+    # speak of it, nor of what was taken away.
+    _write_seal(path, told, {name: was for name, was in told.items() if (path.parent / Path(name).name).exists()})
     return tuple(damaged)
 
 
 def _sound(file: Path, size: int, digest: str) -> bool:
-    return not file.exists() or (file.stat().st_size == size and _digest(file) == digest)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return not file.exists() or (file.stat().st_size == size and sha256_of(file) == digest)

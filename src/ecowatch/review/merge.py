@@ -18,7 +18,7 @@ from .plan import Plan, PlannedTask, by_place, make_plan, planned_tasks, work_fo
 from .run import Product, RunResult, run_plan
 from .shard import PlanFile, Shard, ShardBook, absent_because, read_plan
 from .shelf import View
-from .stages import Progress, TaskResult, fit_all, measured
+from .stages import Progress, TaskResult, fit_all, in_order, measured
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _found(
         else:
             unfitted[item.area_id, f"fit {item.pipeline}"].append(reason)
     failures += [_failed(accounts, "fit", *name, min(why)) for name, why in unfitted.items()]
-    return fits, sorted(failures, key=lambda f: (f.area_id, f.what))
+    return fits, in_order(failures)
 
 
 def _expect(accounts: Accounts, plan: Plan, tasks: Iterable[PlannedTask]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..atomic import replacing, write_text
+from ..atomic import replacing
 from ..digests import MEMORY_NAME, remembered
 from ..raster import copy_path
 from ..scenes import Quarantined
@@ -17,7 +17,7 @@ from ..settings import Cluster, Rates, Review
 from .cost import Expectation, slow_files
 from .inputs import Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
-from .plan import Plan, PlannedTask, tasks_of
+from .plan import PlannedTask, tasks_of
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,6 @@ def _write(path: Path, run_id: str, lines: Iterable[str]) -> None:
             stream.write(head + line[1:])
 
 
-def write_plan(plan: Plan, tasks: Sequence[PlannedTask], path: Path) -> None:
-    """Write one JSON line per tile: area, pipeline, tile, dates, scenes, status, cost."""
-    head = f'{{"run_id": {json.dumps(plan.run_id)}, '
-    write_text(path, "".join(f"{head}{_line(item)[1:]}\n" for item in tasks))
-
-
 def _line(item: PlannedTask) -> str:
     task = item.task
     told = {
@@ -150,18 +144,3 @@ def _dates(c: Comparison) -> dict[str, Any]:
         "after_scenes": c.after.scene_ids,
         "why": c.why,
     }
-
-
-def expected_minutes(tasks: Iterable[PlannedTask], workers: int, rates: Rates | None = None) -> float:
-    """Return the expected minutes of the tasks that are not done yet and of their fits, on `workers` workers.
-
-    Copies of JPEG 2000 are left out; `plan_to_file` counts them.
-    """
-    expected = Expectation((workers,), rates or Rates())
-    seen = ""
-    for item in tasks:
-        if item.comparison_key != seen:
-            seen = item.comparison_key
-            expected.add_comparison({})
-        expected.add(item)
-    return expected.hours()[workers] * 60

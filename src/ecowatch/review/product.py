@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
-from ..atomic import replacing, storage_error
+from ..atomic import replacing, sqlite_uri, storage_error
 from ..errors import StorageError
 from ..grid import geodesic_area_m2
 from .result import AreaResult
@@ -295,7 +295,7 @@ def _check(beside: Path, path: Path, expected: Mapping[str, int]) -> None:
     """Count the rows twice, by sqlite and by what readers will use: an interrupted write can leave the two apart."""
     import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
 
-    with closing(sqlite3.connect(f"file:{beside}?mode=ro&immutable=1", uri=True)) as database:
+    with closing(sqlite3.connect(sqlite_uri(beside, immutable=True), uri=True)) as database:
         for layer, count in expected.items():
             stored = database.execute(f'SELECT count(*) FROM "{layer}"').fetchone()[0]
             read = pyogrio.read_info(beside, layer=layer, force_feature_count=True)["features"]

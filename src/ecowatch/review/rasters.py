@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from .tile import TileResult
 OUTSIDE = 255
 
 
-def write_rasters(folder: Path, tasks: Sequence[PlannedTask]) -> None:
+def write_rasters(folder: Path, tasks: Mapping[str, Sequence[PlannedTask]]) -> None:
     """Write ``score_<area>_<pipeline>.tif`` and ``valid_<area>_<pipeline>.tif`` for every comparison.
 
     The score is float32, NaN where nothing was decided; valid is uint8: 1 seen in both dates, 0 not, 255 outside the area
@@ -26,10 +26,9 @@ def write_rasters(folder: Path, tasks: Sequence[PlannedTask]) -> None:
     folder
         The run's folder.
     tasks
-        All tasks of the run, whose results were kept with their rasters.
+        All tasks of the run by key of their comparison, whose results were kept with their rasters.
     """
-    for key in sorted({t.comparison_key for t in tasks}):
-        own = [t for t in tasks if t.comparison_key == key]
+    for _, own in sorted(tasks.items()):
         comparison = own[0].task.comparison
         score = np.full(comparison.grid.shape, np.nan, np.float32)
         valid = np.full(comparison.grid.shape, OUTSIDE, np.uint8)

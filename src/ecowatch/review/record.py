@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -18,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from .. import __version__
 from ..areas import Area, overlaps_between, union_area_m2
-from ..atomic import replacing
+from ..atomic import replacing, storage_error
 from ..codes import Limit
 from ..grid import geodesic_area_m2
 from ..patches import limits_of
@@ -28,6 +30,7 @@ from .fit import Fit
 from .plan import Plan
 from .result import AreaResult
 
+RECORD_NAME = "run.json"
 LIMITS = (
     "A patch of stage one_date rests on two dates only; see the columns stage and time_facts.",
     "What looked like a change and was set aside stands in the layer suppressed, with its reason.",
@@ -71,6 +74,58 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "boundaries": {area.area_id: area.version for area in plan.areas},
         "limits": [*LIMITS, *limits],
     }
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a run folder, None where there is none or it cannot be read: then the run is not complete."""
+    try:
+        told = json.loads((folder / RECORD_NAME).read_text("utf-8"))
+        return told if {"failures", "products", "exit_code"} <= told.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+@contextmanager
+def products_beside(folder: Path) -> Iterator[Path]:
+    """Give a folder for the products of a run; when all are written, they go into the run's folder, the record last.
+
+    Until then an attempt that was published with failures stays as it is; of what else lies there nothing is touched.
+
+    Parameters
+    ----------
+    folder
+        The run's own.
+
+    Raises
+    ------
+    StorageError
+        ``CANNOT_WRITE`` or ``DISK_FULL``.
+    """
+    beside = folder / ".new"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+    except OSError as error:
+        raise storage_error(beside, error) from error
+    try:
+        yield beside
+        _put_in_place(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put_in_place(beside: Path, folder: Path) -> None:
+    former = (read_record(folder) or {"products": {}})["products"]
+    names = [path.name for path in beside.iterdir() if path.name != RECORD_NAME]
+    try:
+        # Without its record a run is not complete: nobody takes old and new products for one.
+        (folder / RECORD_NAME).unlink(missing_ok=True)
+        for name in {Path(name).name for name in former} - set(names):
+            (folder / name).unlink(missing_ok=True)
+        for name in (*names, RECORD_NAME):
+            (beside / name).replace(folder / name)
+    except OSError as error:
+        raise storage_error(folder, error) from error
 
 
 class Totals:

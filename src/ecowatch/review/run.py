@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pyproj import CRS
 
 from ..areas import Area
 from ..atomic import lost_error
+from ..digests import sha256_of
 from ..errors import ExitCode
 from ..settings import Cluster, Review
 from .accounts import STAGES, Accounts
@@ -23,7 +23,7 @@ from .lock import review_lock, sweep_work
 from .plan import Plan, PlannedTask, by_place, make_plan, planned_tasks, work_folder
 from .product import write_geopackage
 from .rasters import write_rasters
-from .record import Doing, provenance, write_record
+from .record import RECORD_NAME, Doing, products_beside, provenance, read_record, write_record
 from .result import AreaResult, Surroundings
 from .shelf import Shelf, View
 from .stages import Lookings, Measure, Progress, TaskResult, TasksByKey, done_tasks, looks_all, measured
@@ -102,8 +102,9 @@ def run_plan(
     accounts = Accounts(folder, review.name, review.period, review.only, plan.run_id)
     with accounts.kept():
         sweep_work(plan.work_folder)
-        if _complete(plan.run_folder):
-            if accounts.found_complete(json.loads((plan.run_folder / "run.json").read_text("utf-8"))):
+        record = read_record(plan.run_folder)
+        if record is not None and _complete(plan.run_folder, record):
+            if accounts.found_complete(record):
                 accounts.write()
             return RunResult(plan, plan.run_folder, (), (), reused=True, tasks=accounts.totals())
         accounts.begin()
@@ -139,32 +140,23 @@ def _carry_out(
         kept = (*tiles, *looked.paths(comparison.key), fit_path(plan, comparison))
         seal(seal_path(plan, comparison), [path for path in kept if path.exists()])
     results = _assembled(plan, by_key, fits, looked, failures)
-    for leftover in plan.run_folder.glob("*"):
-        # An earlier attempt at this very run that did not end well.
-        leftover.unlink()
-    if plan.review.output.rasters:
-        write_rasters(plan.run_folder, tasks)
     accounts.check()
-    _publish(plan, results, fits, failures, products, accounts, cluster)
+    with products_beside(plan.run_folder) as beside:
+        if plan.review.output.rasters:
+            write_rasters(beside, by_key)
+        _publish(beside, plan, results, fits, failures, products, accounts, cluster)
     result = RunResult(plan, plan.run_folder, results, tuple(failures), reused=False, tasks=accounts.totals())
     accounts.close([vars(f) for f in failures], int(result.exit_code))
     return result
 
 
-def _complete(folder: Path) -> bool:
+def _complete(folder: Path, record: Mapping[str, Any]) -> bool:
     """Tell whether a run stands finished, without failures and with its products as they were written."""
-    record = folder / "run.json"
-    if not record.exists():
+    if record["failures"]:
         return False
-    told = json.loads(record.read_text("utf-8"))
-    if told["failures"]:
-        return False
-    return all((folder / name).is_file() and _digest(folder / name) == sha for name, sha in told["products"].items())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return all(
+        (folder / name).is_file() and sha256_of(folder / name) == sha for name, sha in record["products"].items()
+    )
 
 
 def _assembled(
@@ -178,7 +170,7 @@ def _assembled(
     placed = tuple(area.in_crs(crs, plan.allowed) for area in plan.neighbours)
     carriers = plan.carriers.in_crs(crs, plan.allowed) if plan.carriers else None
     surroundings = Surroundings(crs, plan.allowed, placed, carriers)
-    told = {(f.area_id, f.what) for f in failures}
+    told = {(f.area_id, f.what): str(f.error) for f in failures}
     # An area in the output CRS is held above; its comparison is the plan's, and put back when a result is asked for.
     held: Shelf[tuple[AreaResult, int | None]] = Shelf(common=(Area,))
     names: list[tuple[str, str]] = []
@@ -194,9 +186,10 @@ def _assembled(
     for number, comparison in enumerate(plan.comparisons):
         key, area_id = comparison.key, comparison.area.area_id
         if key not in fits:
-            own_fit = (area_id, f"fit {comparison.pipeline.name}")
-            errors = [f.error for f in failures if (f.area_id, f.what) == own_fit]
-            keep(not_compared(comparison.area, comparison.pipeline, str(errors[0]), surroundings))
+            error = told.get((area_id, f"fit {comparison.pipeline.name}"))
+            if error is None:
+                raise lost_error(fit_path(plan, comparison), FileNotFoundError("it is gone"))
+            keep(not_compared(comparison.area, comparison.pipeline, error, surroundings))
             continue
         missing = [t for t in tasks.get(key, ()) if not t.path.exists()]
         for task in missing:
@@ -210,6 +203,7 @@ def _assembled(
 
 
 def _publish(
+    folder: Path,
     plan: Plan,
     results: Sequence[AreaResult],
     fits: KeptFits,
@@ -218,7 +212,6 @@ def _publish(
     accounts: Accounts,
     cluster: Cluster,
 ) -> None:
-    folder = plan.run_folder
     package, made = folder / "flagged.gpkg", provenance(plan)
     write_geopackage(
         package,
@@ -230,8 +223,7 @@ def _publish(
     )
     for product in products:
         product(folder, plan, results)
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    digests = {p.name: _digest(p) for p in files if p.name != "run.json"}
+    digests = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     place = {
         "scheduler": cluster.scheduler,
         "workers": cluster.workers,
@@ -240,4 +232,4 @@ def _publish(
     }
     rows = [vars(f) for f in failures]
     doing = Doing(accounts.started, accounts.totals(), accounts.by_area(), place)
-    write_record(folder / "run.json", plan, results, rows, made=made, fits=fits, doing=doing, digests=digests)
+    write_record(folder / RECORD_NAME, plan, results, rows, made=made, fits=fits, doing=doing, digests=digests)

@@ -29,7 +29,10 @@ _ANEW = "make the plan anew with 'ecowatch plan', and run all shards of it"
 
 
 class PlanLine(NamedTuple):
-    """What a shard needs to know of one tile: its key, that of its comparison, and the seconds that both will take."""
+    """What a shard needs to know of one tile: its key, that of its comparison, and the seconds that it will take.
+
+    The seconds of the comparison's fit stand at its first tile in the plan only.
+    """
 
     key: str
     comparison: str
@@ -100,31 +103,31 @@ class PlanFile:
         groups: dict[str, list[PlanLine]] = defaultdict(list)
         for line in self.lines:
             groups[line.comparison].append(line)
-        costs = {name: _cost(lines) for name, lines in groups.items()}
-        part = sum(costs.values()) / shards or 1.0
-        pieces: list[list[PlanLine]] = []
+        fits = {name: max(line.fit_seconds for line in lines) for name, lines in groups.items()}
+        part = sum(_cost(lines, fits[name]) for name, lines in groups.items()) / shards or 1.0
+        pieces: list[tuple[float, list[PlanLine]]] = []
         for name, lines in groups.items():
             by_cost = sorted(lines, key=lambda line: (-line.seconds, line.key))
-            count = min(len(lines), max(1, math.ceil(costs[name] / part)))
-            pieces += [by_cost[i::count] for i in range(count)]
-        pieces.sort(key=lambda piece: (-_cost(piece), piece[0].key))
+            count = min(len(lines), max(1, math.ceil(_cost(lines, fits[name]) / part)))
+            pieces += [(_cost(by_cost[i::count], fits[name]), by_cost[i::count]) for i in range(count)]
+        pieces.sort(key=lambda piece: (-piece[0], piece[1][0].key))
         loads = [(0.0, number) for number in range(shards)]
         given: list[list[PlanLine]] = [[] for _ in range(shards)]
-        for piece in pieces:
+        for cost, piece in pieces:
             load, number = heapq.heappop(loads)
             given[number] += piece
-            heapq.heappush(loads, (load + _cost(piece), number))
+            heapq.heappush(loads, (load + cost, number))
         return given
 
 
-def _cost(lines: Sequence[PlanLine]) -> float:
+def _cost(lines: Sequence[PlanLine], fit_seconds: float) -> float:
     """Seconds of some tiles of one comparison, and of the fit that they need wherever they are."""
     seconds = sum(line.seconds for line in lines)
-    return seconds + lines[0].fit_seconds if seconds else 0.0
+    return seconds + fit_seconds if seconds else 0.0
 
 
 def read_plan(path: Path) -> PlanFile:
-    """Read a plan that `write_plan` wrote, line by line: a national one is larger than memory would like.
+    """Read a plan that `plan_to_file` wrote, line by line: a national one is larger than memory would like.
 
     Raises
     ------
@@ -181,8 +184,10 @@ class Shard(NamedTuple):
         number, stroke, of = text.partition("/")
         if not (stroke and number.isascii() and number.isdigit() and of.isascii() and of.isdigit()):
             raise ValueError(f"{text!r} is no shard; the first of eight is 0/8")
+        if int(of) < 1:
+            raise ValueError(f"{text!r} is no shard; there must be at least one: 0/1")
         if int(number) >= int(of):
-            raise ValueError(f"{text!r} is no shard; they count from 0: 0/{of} to {max(int(of) - 1, 0)}/{of}")
+            raise ValueError(f"{text!r} is no shard; they count from 0: 0/{of} to {int(of) - 1}/{of}")
         return cls(int(number), int(of))
 
     def __str__(self) -> str:

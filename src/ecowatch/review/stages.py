@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..atomic import lost_error, write_text
+from ..atomic import damaged_error, lost_error, write_text
 from ..codes import TaskStatus
+from ..errors import SceneError
 from ..patches import PixelPatch
 from ..raster import Reading
 from .accounts import Accounts
@@ -43,6 +44,11 @@ class TaskResult:
     what: str
     status: TaskStatus
     error: str | None = None
+
+
+def in_order(failures: Iterable[TaskResult]) -> list[TaskResult]:
+    """Return failures by area and name: tasks end in any order."""
+    return sorted(failures, key=lambda f: (f.area_id, f.what))
 
 
 def _do_fit(comparison: Comparison, path: Path, reading: Reading, hands: int) -> None:
@@ -88,7 +94,7 @@ def fit_all(
         status = accounts.ended("fit", area_id, what, error)
         if error is not None:
             failures.append(TaskResult(area_id, what, status, error))
-    return KeptFits(plan), sorted(failures, key=lambda f: (f.area_id, f.what))
+    return KeptFits(plan), failures
 
 
 def tiles_all(
@@ -110,7 +116,7 @@ def tiles_all(
         status = accounts.ended("tile", item.area_id, item.name, error)
         if error is not None:
             failures.append(TaskResult(item.area_id, item.name, status, error))
-    return sorted(failures, key=lambda f: (f.area_id, f.what))
+    return failures
 
 
 def _row_of(item: PlannedTask) -> tuple[str, int]:
@@ -129,14 +135,34 @@ def measured(
     copies, _ = ingest(engine, plan, tasks, report, accounts)
     plan, tasks = reading_copies(plan, tasks, copies)
     fits, failures = fit_all(engine, plan, tasks, report, accounts)
-    return fits, failures + tiles_all(engine, tasks, fits, report, accounts)
+    return fits, in_order(failures + tiles_all(engine, tasks, fits, report, accounts))
 
 
 def _do_look(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path, reading: Reading) -> None:
     """Look at some candidates again in a worker and keep the result."""
     # It may have been done by a worker that was lost before it could tell.
-    if not path.exists():
+    if path.exists():
+        return
+    try:
         write_text(path, looks_text(look_at(comparison, fit, patches, reading)))
+    except SceneError as error:
+        looks = [_look_alone(comparison, fit, patch, reading) for patch in patches]
+        # Not where finished looks are kept: another run tries again.
+        write_text(_in_part(path), looks_text(looks))
+        raise error from None
+
+
+def _look_alone(comparison: Comparison, fit: Fit, patch: PixelPatch, reading: Reading) -> Looked:
+    """Look at a candidate whose chunk could not be looked at as a whole: who shares a chunk must change nothing."""
+    try:
+        return look_at(comparison, fit, [patch], reading)[0]
+    except SceneError:
+        return NOT_LOOKED
+
+
+def _in_part(path: Path) -> Path:
+    """Where the looks of a chunk lie of which some could not be taken."""
+    return path.with_suffix(".part.json")
 
 
 class _Chunk(NamedTuple):
@@ -162,7 +188,7 @@ class Lookings:
     chunks
         By key of the comparison: candidates that were looked at afterwards.
     not_looked
-        Files of those that could not be looked at.
+        Files of those chunks that could not be looked at, or not as a whole.
     failures
         Why not.
     """
@@ -188,8 +214,9 @@ class Lookings:
         found, early = self.found[self.places[key]]
         looks = list(early)
         for chunk in self.chunks.get(key, ()):
-            if chunk.path not in self.not_looked:
-                for i, look in zip(chunk.candidates, _kept_looks(chunk.path), strict=True):
+            path = _in_part(chunk.path) if chunk.path in self.not_looked else chunk.path
+            if path == chunk.path or path.exists():
+                for i, look in zip(chunk.candidates, _kept_looks(path), strict=True):
                     looks[i] = look
         return found, looks
 
@@ -240,7 +267,7 @@ def looks_all(
         if error is not None:
             not_looked.add(path)
             failures.append(TaskResult(area_id, what, status, error))
-    return Lookings(found, places, chunks, not_looked, sorted(failures, key=lambda f: (f.area_id, f.what)))
+    return Lookings(found, places, chunks, not_looked, in_order(failures))
 
 
 def _kept_looks(path: Path) -> list[Looked]:
@@ -248,6 +275,8 @@ def _kept_looks(path: Path) -> list[Looked]:
         return looks_of(path.read_text("utf-8"))
     except OSError as error:
         raise lost_error(path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged_error(path, error) from error
 
 
 def done_tasks(tasks: TasksByKey, comparison: Comparison) -> list[PlannedTask]:

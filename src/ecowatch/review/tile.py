@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from ..atomic import lost_error, replacing
+from ..atomic import damaged_error, lost_error, replacing
 from ..codes import State
 from ..detect import BlockResult, WaterTurn, block_runs, detect_block, flag_scores, flag_water_turns
 from ..grid import BLOCK_PX, Window
@@ -102,22 +104,23 @@ class TileResult:
         Raises
         ------
         StorageError
-            ``KEPT_LOST`` where it is not there any more.
+            ``KEPT_LOST`` where it is not there any more, ``KEPT_DAMAGED`` where it is no such file.
         """
         try:
-            stream = path.open("rb")
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+                inside, observed = (int(n) for n in data["counts"])
+                return cls(
+                    BlockResult(data["runs"], data["sums"], data["unseen"]),
+                    inside,
+                    observed,
+                    _looks_from(data["looks"].tobytes()),
+                    data.get("score"),
+                    data.get("state"),
+                )
         except OSError as error:
             raise lost_error(path, error) from error
-        with stream, np.load(stream, allow_pickle=False) as data:
-            inside, observed = (int(n) for n in data["counts"])
-            return cls(
-                BlockResult(data["runs"], data["sums"], data["unseen"]),
-                inside,
-                observed,
-                _looks_from(data["looks"].tobytes()),
-                data.get("score"),
-                data.get("state"),
-            )
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
+            raise damaged_error(path, error) from error
 
 
 def _looks_bytes(looks: Mapping[str, Looked]) -> bytes:
