@@ -44,6 +44,8 @@ _INTEGER_FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _BANDS, _ROWS_PER_STRIP = 256, 257, 258, 277, 278
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
+# Grey either way, plain colours, and numbers of a palette: what a reader gives is what is stored.
+_PHOTOMETRIC, _AS_STORED = 262, (0, 1, 2, 3)
 _COMPRESSION, _FILL_ORDER, _PLANAR, _PREDICTOR, _SAMPLE_FORMAT = 259, 266, 284, 317, 339
 _CODECS = {1: "none", 8: "deflate", 32946: "deflate", 50000: "zstd"}
 
@@ -148,7 +150,11 @@ def _read_directory(stream: Seekable) -> _Directory:
         raise ValueError(f"{number} entries")
     entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
     entries = entry.iter_unpack(stream.read(entry.size * number))
-    return _Directory(stream, order, big, {tag: (kind, count, value) for tag, kind, count, value in entries})
+    tags: dict[int, tuple[int, int, bytes]] = {}
+    for tag, kind, count, value in entries:
+        # Of a tag that stands there twice, libtiff takes the first: nobody may check one and read the other.
+        tags.setdefault(tag, (kind, count, value))
+    return _Directory(stream, order, big, tags)
 
 
 def _excess(directory: _Directory) -> str | None:
@@ -157,6 +163,8 @@ def _excess(directory: _Directory) -> str | None:
     block_width = directory.number(_TILE_WIDTH, width)
     block_height = directory.number(_TILE_HEIGHT, min(directory.number(_ROWS_PER_STRIP, height), height))
     block_bytes = block_width * block_height * bands * max(directory.number(_BITS, 1) // 8, 1)
+    if min(width, height, block_width, block_height) < 1:
+        raise ValueError(f"{width} x {height} pixels in blocks of {block_width} x {block_height}")
     if max(width, height) > MAX_PIXELS_A_SIDE:
         return f"{width} x {height} pixels, more than {MAX_PIXELS_A_SIDE} a side"
     if bands > MAX_BANDS:
@@ -225,7 +233,7 @@ def read_tile_index(path: Path) -> TileIndex | None:
         with path.open("rb") as stream:
             directory = _read_directory(stream)
             return _tile_index(directory) if _TILE_OFFSETS in directory.tags else None
-    except (struct.error, KeyError, ValueError, IndexError, OverflowError, OSError):
+    except (struct.error, KeyError, ValueError, ArithmeticError, IndexError, OSError):
         # Whatever is odd about it, another reader will say.
         return None
 
@@ -237,6 +245,7 @@ def _tile_index(directory: _Directory) -> TileIndex | None:
         kinds = set(directory.values(_SAMPLE_FORMAT))
     codec, predictor = _CODECS.get(directory.number(_COMPRESSION, 1)), directory.number(_PREDICTOR, 1)
     plain = bits in ({8}, {16}) and kinds in ({1}, {2}) and directory.order == "<"
+    plain &= directory.number(_PHOTOMETRIC, 1) in _AS_STORED
     if not plain or codec is None or predictor not in (1, 2) or directory.number(_FILL_ORDER, 1) != 1:
         return None
     interleaved = bands == 1 or directory.number(_PLANAR, 1) == 1

@@ -210,6 +210,14 @@ def test_empty_layer_is_refused(write):
         read(path)
 
 
+def test_a_geojson_without_features_is_an_empty_layer(tmp_path):
+    """It has no fields either, and none is to blame."""
+    path = tmp_path / "a.geojson"
+    path.write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(BoundaryError, match="NO_ROWS"):
+        read(path)
+
+
 def test_nan_in_geojson_is_refused(tmp_path):
     path = tmp_path / "a.geojson"
     ring = "[[103,36],[104,36],[NaN,37],[103,36]]"

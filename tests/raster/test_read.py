@@ -81,6 +81,15 @@ def test_a_window_beside_the_scene_is_not_covered(scene: tuple[Path, np.ndarray]
     assert pixels.covered is not None and not pixels.covered.any()
 
 
+def test_what_no_file_covers_is_filled_as_each_layer_says(scene: tuple[Path, np.ndarray]) -> None:
+    """Two descriptions of one file, read by one thread: neither may be given the other's block."""
+    window = Window(1024, 1024, 1536, 1536)
+    for fill in (0, 7, 0):
+        with GridReader(GRID) as reader:
+            pixels = reader.read(layers_of(scene[0], fill), window)
+        assert pixels.covered is not None and (pixels.values[:, ~pixels.covered] == fill).all()
+
+
 def test_coarser_pixels_are_repeated(tmp_path: Path) -> None:
     coarse = Grid.from_parts("EPSG:32650", (20, 0, 600_000, 0, -20, 3_400_000), (550, 650))
     values = smooth(coarse.shape)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -74,14 +77,52 @@ def test_equals_rasterio(tmp_path: Path, form: dict[str, object], dtype: str) ->
         {"compress": "deflate", "ENDIANNESS": "BIG"},
         {"compress": "jpeg", "photometric": "ycbcr", "interleave": "pixel", "dtype": "uint8"},
         {"nbits": 12, "compress": "deflate"},
+        {"compress": "deflate", "photometric": "cielab", "dtype": "uint8"},
     ],
-    ids=["strips", "lzw", "float", "big-endian", "jpeg", "12-bit"],
+    ids=["strips", "lzw", "float", "big-endian", "jpeg", "12-bit", "colour-transform"],
 )
 def test_what_is_not_plain_is_left_to_rasterio(tmp_path: Path, more: dict[str, object]) -> None:
     values = (numbers("uint16") % 4000).astype(str(more.get("dtype", "uint16")))
     if "tiled" in more:
         more = more | {"blockxsize": COLS}
     assert read_tile_index(write(tmp_path / "a.tif", values, **more)) is None
+
+
+def test_of_a_tag_that_stands_there_twice_the_first_counts_as_for_libtiff(tmp_path: Path) -> None:
+    """What is checked and what is read must not be told by two different entries."""
+    path = write(tmp_path / "a.tif", numbers("uint16"), compress="deflate")
+    sound = read_tile_index(path)
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[start : start + 2])
+    entries = [bytes(data[start + 2 + 12 * i : start + 14 + 12 * i]) for i in range(count)]
+    (offsets,) = [entry for entry in entries if entry[:2] == struct.pack("<H", 324)]
+    entries.insert(entries.index(offsets) + 1, offsets[:8] + struct.pack("<I", 8))
+    data += bytes(len(data) % 2)
+    data[4:8] = struct.pack("<I", len(data))
+    data += struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    path.write_bytes(data)
+    index = read_tile_index(path)
+    assert sound is not None and index is not None and (index.offsets == sound.offsets).all()
+    out = np.empty((3, ROWS, COLS), np.uint16)
+    reader = TileReader.of(path)
+    assert reader is not None and reader.read([1, 2, 3], Window(0, 0, ROWS, COLS), out)
+    with rasterio.open(path) as dataset:
+        assert (out == dataset.read()).all()
+    reader.close()
+
+
+def test_a_disk_that_fails_is_told_by_rasterio_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.tif", numbers("uint16"), compress="deflate")
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with GridReader(layer(path).grid, Reading(fast=True)) as reader:
+        read = reader.read([layer(path)], Window(0, 0, 64, 64)).values
+    with rasterio.open(path) as dataset:
+        assert (read[0] == dataset.read(1)[:64, :64]).all()
 
 
 def layer(path: Path, index: int = 1, dtype: str = "uint16") -> Layer:

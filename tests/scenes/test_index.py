@@ -120,9 +120,15 @@ def test_one_bad_item_is_told_and_the_others_are_indexed(folder: Path) -> None:
     del bad["geometry"]
     (folder / "items" / "bad.json").write_text(json.dumps(bad))
     (folder / "items" / "half.json").write_text("{")
+    odd = [[0, 0, 1], ["a", 0, 1, 1], [1e400, 0, 1, 1]]
+    for number, box in enumerate(odd):
+        (folder / "items" / f"odd{number}.json").write_text(json.dumps(item(0, "x") | {"bbox": box}))
+    empty = item(0, "x") | {"geometry": {"type": "Polygon", "coordinates": []}}
+    (folder / "items" / "empty.json").write_text(json.dumps({k: v for k, v in empty.items() if k != "bbox"}))
     built = build_index([folder / "items"], folder / "index.parquet")
     assert built.items == 200
-    assert sorted(line.split()[0] for line in built.left_out) == ["JSON_INVALID", "STAC_INVALID"]
+    assert {line.split()[0] for line in built.left_out} == {"JSON_INVALID", "STAC_INVALID"}
+    assert len(built.left_out) == 3 + len(odd)
 
 
 def test_the_same_items_in_any_order_give_the_same_bytes(folder: Path) -> None:

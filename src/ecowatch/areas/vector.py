@@ -192,6 +192,9 @@ def _check_fields(admitted: Admitted, request: LayerRequest, layer: str, options
             f"save it as {admitted.kind.value}",
         )
     known = [str(f) for f in info["fields"]]
+    if not known and info["features"] == 0:
+        # A GeoJSON without features has no fields either.
+        raise _no_rows(request.path)
     for field in request.fields:
         if field not in known:
             raise BoundaryError("FIELD_UNKNOWN", request.path, f"no field '{field}'", did_you_mean(field, known))
@@ -208,7 +211,11 @@ def _check_rows(path: Path, wkb: Any, expected: int | None) -> None:
             "save the layer anew; its registers are wrong",
         )
     if len(wkb) == 0:
-        raise BoundaryError("NO_ROWS", path, "the layer is empty", "check the file and the layer")
+        raise _no_rows(path)
+
+
+def _no_rows(path: Path) -> BoundaryError:
+    return BoundaryError("NO_ROWS", path, "the layer is empty", "check the file and the layer")
 
 
 def did_you_mean(wrong: str, known: Sequence[str]) -> str:

@@ -182,7 +182,7 @@ class GridReader:
     def _part(
         self, layers: tuple[Layer, ...], block: Window, part: Window, shift: ShiftField | None, categorical: bool
     ) -> Pixels:
-        key = self._key(layers, block, shift)
+        key = self._key(layers, block, shift, categorical)
         self._keys.setdefault(block, set()).add(key)
         return self._kept.part(
             key,
@@ -191,19 +191,21 @@ class GridReader:
             most_bytes=self.reading.cache_bytes,
         )
 
-    def _key(self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None) -> tuple[Any, ...]:
+    def _key(
+        self, layers: tuple[Layer, ...], block: Window, shift: ShiftField | None, categorical: bool
+    ) -> tuple[Any, ...]:
         """What a block depends on; of a copy that is its place in the file, whichever grid it was asked for on."""
         group = self._group(layers)
         if shift is None and group.places is not None:
             spots = tuple((p.factor, block.row0 + p.row_offset, block.col0 + p.col_offset) for p in group.places)
             return group.files, spots, block.shape
-        return group.files, block, shift, self._grid_name
+        return group.files, block, shift, categorical, self._grid_name
 
     def _group(self, layers: tuple[Layer, ...]) -> _Group:
         # By identity: the group itself holds its layers, so that no other one can take their numbers.
         key = tuple(map(id, layers))
         if key not in self._groups:
-            files = tuple((str(layer.path), layer.digest, layer.index, layer.quantum) for layer in layers)
+            files = tuple((str(y.path), y.digest, y.index, y.quantum, y.fill, y.file_fill) for y in layers)
             places = [self._place(layer) for layer in layers]
             self._groups[key] = _Group(layers, files, None if None in places else tuple(p for p in places if p))
         return self._groups[key]

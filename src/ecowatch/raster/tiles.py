@@ -144,7 +144,11 @@ class TileReader:
         if not 0 < length <= 2 * tile.nbytes:
             return False
         raw, target = _SCRATCH.coded(length), tile.reshape(-1).view(np.uint8)
-        if os.preadv(self._handle, [raw.data], int(self._index.offsets[plane, row, col])) != length:
+        try:
+            if os.preadv(self._handle, [raw.data], int(self._index.offsets[plane, row, col])) != length:
+                return False
+        except OSError:
+            # GDAL has the last word on it, and names the file.
             return False
         if self._decode is None:
             if length != target.nbytes:

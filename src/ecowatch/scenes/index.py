@@ -101,18 +101,19 @@ def _row(document: Document, folder: Path) -> tuple[str, str]:
     where = f"{document.path} {str(item.get('id'))[:60]}"
     try:
         outline = shapely.from_geojson(json.dumps(item["geometry"]))
-        west, south, _, _ = box = [float(v) for v in item.get("bbox") or outline.bounds][:4]
+        box = [float(v) for v in item.get("bbox") or outline.bounds]
+        box = [box[i] for i in (0, 1, 3, 4)] if len(box) == 6 else box
+        west, south, _, _ = box
+        place = f"{int(west + 180):03d} {int(south + 90):03d}"
         properties, assets = dict(item["properties"]), dict(item["assets"])
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
-        finding = f"it has no geometry, properties or assets ({type(error).__name__})"
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, shapely.errors.ShapelyError) as error:
+        finding = f"its geometry, bbox, properties or assets are missing or odd ({type(error).__name__})"
         raise SceneError("STAC_INVALID", where, finding, "repair the item") from error
-    if len(item.get("bbox") or box) == 6:
-        box = [float(item["bbox"][i]) for i in (0, 1, 3, 4)]
     placed = {key: _placed(asset, document.path, folder) for key, asset in assets.items()}
     row = {"type": "Feature", "stac_version": "1.0.0", "links": []} | item
     row |= {"bbox": box, "properties": properties, "assets": placed, "links": []}
     day = str(properties.get("datetime") or properties.get("start_datetime"))
-    return f"{int(west + 180):03d} {int(south + 90):03d} {day} {item.get('id')}", json.dumps(row)
+    return f"{place} {day} {item.get('id')}", json.dumps(row)
 
 
 def _placed(asset: Any, document: Path, folder: Path) -> Any:
