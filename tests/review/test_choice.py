@@ -11,13 +11,14 @@ import shapely
 from pyproj import CRS
 
 from ecowatch.areas import Area
-from ecowatch.errors import PairError
+from ecowatch.errors import PairError, SceneError
 from ecowatch.grid import Grid
 from ecowatch.raster import write_geotiff
 from ecowatch.review.choice import Dates, Sight, choose_dates, date_groups
 from ecowatch.review.sun import sun_elevation_deg
 from ecowatch.scenes import Scene, find_scenes
 from ecowatch.settings import BandDescription, DateRange, Pipeline, SceneSource, Time
+from ecowatch.tiff import read_tile_index
 
 SIDE = 60
 GRID = Grid.from_parts("EPSG:32650", (10, 0, 600_000, 0, -10, 3_400_000), (SIDE, SIDE))
@@ -36,9 +37,13 @@ def scenes(folder: Path, clear: dict[str, float], *, track: str = "") -> tuple[S
         values = np.full((2, SIDE, SIDE), 255, np.uint8)
         values[1, round(share * SIDE) :] = 0
         write_geotiff(where / f"s_{day}.tif", values, GRID)
+    return admitted(where, track=track)
+
+
+def admitted(where: Path, *, track: str = "") -> tuple[Scene, ...]:
     bands = (BandDescription(role="red", index=1), BandDescription(role="alpha", index=2))
     source = SceneSource(path=where, product="geotiff", sensor="plain", bands=bands, track=track)
-    catalog = find_scenes(source, (folder,))
+    catalog = find_scenes(source, (where,))
     assert not catalog.quarantined
     return catalog.scenes
 
@@ -143,3 +148,39 @@ def test_a_missing_date_is_no_pair(tmp_path: Path, clear: dict[str, float]) -> N
     with pytest.raises(PairError, match="no scene within") as caught:
         chosen(scenes(tmp_path, clear))
     assert caught.value.code == "NO_PAIR"
+
+
+def damage(path: Path) -> None:
+    """Overwrite every block of a file, so that none decodes."""
+    index = read_tile_index(path)
+    assert index is not None
+    data = bytearray(path.read_bytes())
+    for offset, length in zip(index.offsets.ravel(), index.lengths.ravel(), strict=True):
+        data[offset : offset + length] = b"\xff" * int(length)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("day", "pair"),
+    [
+        ("20230414", ["20250414", "20260413"]),
+        ("20250414", ["20250601", "20260413"]),
+        ("20260413", ["20250414", "20260301"]),
+    ],
+)
+def test_a_date_that_cannot_be_read_is_not_chosen_and_the_others_are(tmp_path: Path, day: str, pair: list[str]) -> None:
+    every = dict.fromkeys(("20230414", "20240414", "20250414", "20250601", "20260301", "20260413", "20260720"), 1.0)
+    scenes(tmp_path, every)
+    damage(tmp_path / "optical" / f"s_{day}.tif")
+    dates = chosen(admitted(tmp_path / "optical"))
+    assert days([dates.before, dates.after]) == pair
+    assert day not in days([*dates.earlier, *dates.others])
+    assert f"s_{day}.tif" in dates.why and "RASTER_UNREADABLE" in dates.why
+
+
+def test_where_no_date_can_be_read_the_reason_is_told(tmp_path: Path) -> None:
+    scenes(tmp_path, {"20250414": 1.0, "20260301": 1.0, "20260413": 1.0})
+    for day in ("20260301", "20260413"):
+        damage(tmp_path / "optical" / f"s_{day}.tif")
+    with pytest.raises(SceneError, match="RASTER_UNREADABLE"):
+        chosen(admitted(tmp_path / "optical"))

@@ -16,6 +16,7 @@ from shapely import get_parts
 from shapely.geometry.base import BaseGeometry
 
 from ..atomic import replacing
+from ..errors import SceneError
 from ..grid import Grid, Window, transformed
 from ..raster import read_coarse
 from ..review import AreaResult, Comparison, DateGroup, Plan
@@ -104,11 +105,15 @@ def _coarse_grid(comparison: Comparison) -> Grid:
 
 
 def colours_of(group: DateGroup, roles: Sequence[str], grid: Grid) -> Array:
-    """Reflectance float32 ``(3, row, col)``; NaN where nothing was seen."""
+    """Reflectance float32 ``(3, row, col)``; NaN where nothing was seen, or can be read."""
     image = np.full((len(roles), *grid.shape), np.nan, np.float32)
     for scene in reversed(group.scenes):
         bands = [scene.band(role) for role in roles]
-        pixels = read_coarse([band.layer for band in bands], grid)
+        try:
+            pixels = read_coarse([band.layer for band in bands], grid)
+        except SceneError:
+            # The tiles tell which block is damaged; a picture must not hold back what all other areas show.
+            continue
         seen = np.ones(grid.shape, bool) if pixels.covered is None else pixels.covered.copy()
         for band, values in zip(bands, pixels.values, strict=True):
             if band.layer.fill is not None:

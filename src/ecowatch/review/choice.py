@@ -146,6 +146,7 @@ def choose_dates(
         f"before {before.group.day}: {before.text}, {_season_days(before.group.day, after.group.day)} days off "
         f"in season, sun {_sun(before.group, place) - _sun(after.group, place):+.0f}°, of {len(same or first)} dates; "
         f"earlier witnesses: {_listed(earlier)}; other witnesses: {_listed(others)}"
+        + "".join(f"; {group.day} not asked: {error}" for group, error in sight.unreadable)
     )
     return Dates(before.group, after.group, earlier, others, why)
 
@@ -187,8 +188,12 @@ def _clearest(sight: Sight, groups: Sequence[DateGroup], prepare: Prepare) -> li
         # Of a picture without overviews, looking from afar decodes all of it.
         return [_Seen(groups[0], None)]
     shares = [sight.seen_share(group, prepare.clear_scl) for group in groups]
+    errors = [sight.error(group) for group in groups]
+    if errors[0] is not None and all(errors):
+        raise errors[0]
     least = max(shares) - prepare.equally_clear
-    clear = [_Seen(group, share) for group, share in zip(groups, shares, strict=True) if share >= least]
+    seen = zip(groups, shares, errors, strict=True)
+    clear = [_Seen(group, share) for group, share, error in seen if share >= least and error is None]
     return sorted(clear, key=lambda s: (s.group.day, s.group.sensor))
 
 
@@ -235,7 +240,8 @@ def _witnesses(
     for group in sorted(groups, key=lambda g: (_unlike(g, after, place), -g.day.toordinal())):
         if len(found) == most:
             break
-        if sight.seen_share(group, pipeline.prepare.clear_scl) >= pipeline.time.min_clear_share:
+        share = sight.seen_share(group, pipeline.prepare.clear_scl)
+        if share >= pipeline.time.min_clear_share and sight.error(group) is None:
             found.append(group)
     return tuple(sorted(found, key=lambda g: g.day))
 
@@ -270,6 +276,8 @@ def footprint(scene: Scene, crs: CRS, allowed: frozenset[str]) -> BaseGeometry:
 class Sight:
     """An area seen from afar, few pixels across; laid once per CRS, whatever the number of dates it is looked at on.
 
+    Dates whose quality layer cannot be read are gathered in `unreadable`, with why: they are not chosen, and others are.
+
     Parameters
     ----------
     area
@@ -282,6 +290,7 @@ class Sight:
         self._area = area
         self._allowed = allowed
         self._laid: dict[str, tuple[Grid, Array]] = {}
+        self.unreadable: list[tuple[DateGroup, SceneError]] = []
 
     def seen_share(self, group: DateGroup, clear_scl: tuple[int, ...]) -> float:
         """Estimate which share of the area a date shows clearly, from a coarse read of the quality layer.
@@ -289,8 +298,10 @@ class Sight:
         Returns
         -------
         float
-            0–1; only for choosing among dates, never published.
+            0–1; only for choosing among dates, never published. 0 of a date that cannot be read; `unreadable` says why.
         """
+        if self.error(group) is not None:
+            return 0.0
         crs = group.scenes[0].grid.crs
         grid, inside = self._lay(crs)
         if not inside.any():
@@ -301,12 +312,17 @@ class Sight:
             layer = scene.bands[0].layer if scene.quality is None else scene.quality.layer
             try:
                 seen |= quality_state(scene, read_coarse([layer], grid), clear_scl=clear_scl) == State.USABLE
-            except SceneError:
+            except SceneError as error:
                 if scene.quality is not None:
-                    raise
+                    self.unreadable.append((group, error))
+                    return 0.0
                 # A damaged band is told by the tiles that hold the damage; the others can still be compared.
                 seen |= burn(footprint(scene, crs, self._allowed), grid)
         return float(seen[inside].mean())
+
+    def error(self, group: DateGroup) -> SceneError | None:
+        """Return why a date that was looked at cannot be read, None where it can."""
+        return next((error for other, error in self.unreadable if other is group), None)
 
     def _lay(self, crs: CRS) -> tuple[Grid, Array]:
         """The coarse grid of the area in a CRS, and which of its pixels lie in the area."""

@@ -34,7 +34,7 @@ from ..patches import dark_levels
 from ..prepare import PlacedShift, ShiftField
 from ..raster import GridReader, Reading, burn, by_block
 from .pair import Comparison
-from .pixels import feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
+from .pixels import PairPixels, feature_radiometry, is_calibrated, is_radar, physical_block, read_pair
 from .shift import field_of, measured_windows, refuse_residual, shift_to_apply, shifts_of
 from .windows import around
 from .witness import Witness, fit_witnesses
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 _DARK_QUANTILE = 0.005
 _KEPT_BLOCKS = 9
+# What is masked is grown, and what is displaced is read beside its place: neither reaches so far.
+_RIM_PX = 48
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def _physical_blocks(
     for block in blocks:
         inside = burn(comparison.area.geometry, comparison.grid.cropped(block))
         try:
-            pair = read_pair(reader, comparison, block, shift=shift, inside=inside)
+            _, pair = _readable(reader, comparison, block, (block, inside), shift)
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
             unreadable.append(error)
@@ -273,6 +275,20 @@ def _physical_blocks(
     if len(unreadable) == len(blocks):
         raise unreadable[0]
     return found
+
+
+def _readable(
+    reader: GridReader, comparison: Comparison, block: Window, own: tuple[Window, Array], shift: ShiftField | None
+) -> tuple[Window, PairPixels]:
+    """Read a window of a block, or what of it needs no pixel of the blocks around where one of these cannot be read."""
+    window, inside = own
+    try:
+        return window, read_pair(reader, comparison, window, shift=shift, inside=inside)
+    except SceneError:
+        inner = window.intersection(block.padded(-_RIM_PX))
+        if inner is None or inner == window:
+            raise
+        return inner, read_pair(reader, comparison, inner, shift=shift, inside=inside[inner.within(window)])
 
 
 def area_blocks(comparison: Comparison, window: Window | None = None) -> list[Window]:
@@ -342,7 +358,7 @@ class _Sample:
         if inside is None or not inside.size:
             return _BlockSample(shifts)
         try:
-            pair = read_pair(reader, comparison, window, shift=shift, inside=inside)
+            window, pair = _readable(reader, comparison, block, (window, inside), shift)
         except SceneError as error:
             # The tile that holds the block will say so; the area is fitted on the others.
             return _BlockSample(shifts, unreadable=error)
