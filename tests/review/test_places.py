@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     with pytest.raises(ConfigError, match=r"EXTRA_MISSING .*dask-jobqueue.*ecowatch\[cluster\]"), started(batch("pbs")):
         pass
+
+
+def test_an_interruption_stays_one_when_the_package_is_imported() -> None:
+    """It takes SIGINT for itself as it is imported: an interrupted review would end with 0."""
+    program = """
+import signal
+from ecowatch.review.places import extra
+from ecowatch.settings import Cluster
+extra("dask_jobqueue", Cluster())
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT and "KeyboardInterrupt" in done.stderr
 
 
 def pods(**changes: Any) -> Cluster:

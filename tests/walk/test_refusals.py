@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -225,6 +226,30 @@ def test_a_stopped_run_says_try_again_and_then_completes(review_file: Path) -> N
         stopped.stderr.read()
     assert stopped.returncode == ExitCode.TRY_AGAIN
     assert list(review_file.parent.glob("runs/half_yearly/*/flagged.gpkg")) == []
+    assert run_file(review_file).exit_code == ExitCode.DONE
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_an_interrupted_run_says_so_in_one_line(review_file: Path, tmp_path: Path, kind: str) -> None:
+    """A terminal sends SIGINT to all processes of the group: workers too, which the program ends in good order."""
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text(f'scheduler = "{kind}"\ntile_px = 64\n')
+    arguments = ["run", str(review_file), "--cluster", str(cluster), "--lang", "en"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ecowatch", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as stopped:
+        assert stopped.stderr is not None
+        assert any("(1/" in line for line in stopped.stderr)
+        os.killpg(stopped.pid, signal.SIGINT)
+        told = [line for line in stopped.stderr if "demo-redline: " not in line]
+    assert stopped.returncode == ExitCode.INTERRUPTED
+    assert told == ["interrupted; finished work is kept, run it again to go on\n"]
+    (accounts,) = review_file.parent.glob("runs/half_yearly/accounts.json")
+    assert json.loads(accounts.read_text("utf-8"))["error"] == "SIGINT: it was interrupted"
     assert run_file(review_file).exit_code == ExitCode.DONE
 
 

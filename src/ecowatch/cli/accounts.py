@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import EcowatchError, LockedError
 from ..texts import Language, text
 from .options import ClusterFile, EnterOption, LangOption, LogOption, ReissueOption, ReviewFile
-from .reviews import Entry, app, carry_out, load_settings
+from .reviews import Entry, app, carry_out, load_review
 from .teller import LogForm, Teller, errors_told, language_of
 
 _COLUMNS = {
@@ -38,17 +38,18 @@ def resume(
         state = text(f"state_{told['state']}", teller.language)
         teller.result(text("resume_line", teller.language, state=state, **values), state=told["state"], **values)
         for stage, counts in told["stages"].items():
-            step = text(f"step_{stage}", teller.language)
-            done = text("tasks_line", teller.language, stage=step, **counts)
-            left = text("left_line", teller.language, stage=step, left=counts["left"])
-            teller.result(f"{done}; {left}", stage=stage, **counts)
+            # Of a stage that was not begun nobody knows yet how many tasks it has.
+            if counts["expected"]:
+                done = text("tasks_line", teller.language, stage=text(f"step_{stage}", teller.language), **counts)
+                left = text("left_line", teller.language, left=counts["left"])
+                teller.result(f"{done}; {left}", stage=stage, **counts)
     carry_out(review, cluster, teller, Entry(ledger, reissue), tuple(told["only"]))
 
 
 def _to_take_up(review: Path) -> dict[str, Any]:
     from ..review import standing  # noqa: PLC0415
 
-    settings, _ = load_settings(review, None)
+    settings = load_review(review)
     folder = settings.runs / settings.name
     told = standing(folder)
     if told["state"] == "running":
@@ -66,7 +67,7 @@ def review_standing(review: Path) -> dict[str, Any]:
     """Return how the last or current run of a review file stands."""
     from ..review import shards_standing, standing  # noqa: PLC0415
 
-    settings, _ = load_settings(review, None)
+    settings = load_review(review)
     folder = settings.runs / settings.name
     named = {"review": settings.name, "period": settings.period}
     return named | standing(folder) | {"shards": shards_standing(folder)}

@@ -63,6 +63,7 @@ class errors_told:  # noqa: N801 - reads as a phrase after 'with'
             self._teller.warn(str(error), code=error.code)
             raise typer.Exit(error.exit_code) from error
         if isinstance(error, KeyboardInterrupt):
+            self._teller.warn(text("interrupted", self._teller.language))
             raise typer.Exit(ExitCode.INTERRUPTED) from error
 
 

@@ -380,8 +380,10 @@ def _short(counts: Counts) -> dict[str, int]:
 def _told(error: BaseException) -> str:
     if isinstance(error, EcowatchError):
         return str(error)
-    if isinstance(error, SystemExit | KeyboardInterrupt):
-        return ""
+    if isinstance(error, KeyboardInterrupt):
+        return "SIGINT: it was interrupted"
+    if isinstance(error, SystemExit):
+        return "SIGTERM: it was told to stop" if error.code == ExitCode.TRY_AGAIN else f"it left with {error.code}"
     return f"{type(error).__name__}: {error}"
 
 

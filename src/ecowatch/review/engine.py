@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask.config
-import distributed.utils
-from distributed import Client, Future, KilledWorker, LocalCluster, Status
+from distributed import Client, Future, KilledWorker, LocalCluster, Status, utils
+from distributed.utils import silence_logging_cmgr
 
 from ..errors import EcowatchError, UnavailableError
 from ..forks import environment_of_forks, start_method
@@ -42,8 +42,7 @@ from .tile import warm_up
 _STARTS = 3
 _METHOD = "distributed.worker.multiprocessing-method"
 # Jobs that go together, and the seconds of work that are worth a round trip.
-_MOST_TOGETHER = 16
-_ENOUGH_S = 0.5
+_MOST_TOGETHER, _ENOUGH_S = 16, 0.5
 # Where nothing has ended for so long, workers are counted.
 _COUNT_EVERY_S = 1.0
 
@@ -252,7 +251,9 @@ def started(cluster: Cluster) -> Iterator[Engine]:
     if cluster.reader == "fast":
         require_fast()
     places = {"processes": _local, "threads": _local, "slurm": _jobs, "pbs": _jobs, "kubernetes": _pods}
-    with dask.config.set(DASK_SETTINGS), places.get(cluster.scheduler, _remote)(cluster) as client:
+    place = places.get(cluster.scheduler, _remote)
+    # What goes wrong is told once, with a code: not in Dask's words too.
+    with silence_logging_cmgr("CRITICAL"), dask.config.set(DASK_SETTINGS), place(cluster) as client:
         yield Engine(client, cluster)
 
 
@@ -291,7 +292,7 @@ def _local_cluster(cluster: Cluster, processes: bool) -> LocalCluster:
     for last in (*[False] * (_STARTS - 1), True):
         forks = processes and not last and start_method() == "forkserver"
         # Dask would load pandas here, so that forks have it.
-        distributed.utils._forkserver_preload_set |= forks
+        utils._forkserver_preload_set |= forks
         # For as long as there are workers; who called this puts back what was.
         dask.config.set({_METHOD: "forkserver" if forks else "spawn"})
         with suppress(RuntimeError):
@@ -303,7 +304,6 @@ def _local_cluster(cluster: Cluster, processes: bool) -> LocalCluster:
                 dashboard_address=None,
                 # Any free port: several shards may run on one machine.
                 scheduler_kwargs={"dashboard_address": ":0"},
-                silence_logs="CRITICAL",
                 **({"env": environment_of_forks()} if processes else {}),
             )
     finding = f"its workers died while they started, {_STARTS} times"

@@ -16,8 +16,7 @@ with suppress(Exception):
 # They were meant for this process alone; what the user has is told to each fork.
 for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
     os.environ.pop(name, None)
-# An interruption that came meanwhile was meant for the program, which ends this process too.
+# A terminal interrupts the whole group; it is meant for the program, which ends this process and all forks in good order.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-signal.signal(signal.SIGINT, signal.default_int_handler)
 gc.freeze()

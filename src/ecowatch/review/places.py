@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import shlex
+import signal
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -211,8 +215,9 @@ def no_pods(wanted: Kubernetes, error: Exception) -> UnavailableError:
 
 def extra(module: str, cluster: Cluster) -> ModuleType:
     """Import a package of the extra ``cluster``: nobody else needs it, and it must not slow every start."""
+    interrupted = signal.getsignal(signal.SIGINT)
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0].replace("_", "-")
         raise ConfigError(
@@ -221,3 +226,18 @@ def extra(module: str, cluster: Cluster) -> ModuleType:
             f"{package} is not installed",
             "pip install 'ecowatch[cluster]'",
         ) from error
+    finally:
+        # dask_jobqueue takes the interruption for itself as it is imported, and would end an interrupted review with 0.
+        if threading.current_thread() is threading.main_thread() and interrupted is not None:
+            signal.signal(signal.SIGINT, interrupted)
+    if module == "dask_kubernetes.operator":
+        # Clusters that did not come up are taken away at the end of the program; if that fails too, it was told already.
+        reap = found.kubecluster.kubecluster.reap_clusters
+        atexit.unregister(reap)
+        atexit.register(_tried, reap)
+    return found
+
+
+def _tried(function: Callable[[], None]) -> None:
+    with suppress(Exception):
+        function()
