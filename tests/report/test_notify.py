@@ -16,7 +16,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from prometheus_client.parser import text_string_to_metric_families
 
-from ecowatch.report.notify import RunEnd, message, tell_end, write_metrics
+from ecowatch.report.notify import RunEnd, end_of, message, tell_end, write_metrics
+from ecowatch.review.accounts import Accounts
 from ecowatch.settings import Notify
 
 SECRET = "hunter2-secret"
@@ -67,6 +68,40 @@ def test_the_last_success_outlives_a_failure(tmp_path: Path) -> None:
     assert told["last_success_timestamp_seconds", "2026H1", "half_yearly"] == 1_790_000_000
     assert told["last_run_timestamp_seconds", "2026H1", "half_yearly"] == 1_790_090_000
     assert told["exit_code", "2026H1", "half_yearly"] == 65
+
+
+def test_a_run_that_did_not_begin_tells_nothing_of_another_one(tmp_path: Path) -> None:
+    """Its books are not its own: another process wrote them."""
+    books = Accounts(tmp_path, "half_yearly", "2025H2", run_id="former")
+    books.expect("fit", "park", kept=False)
+    books.ended("fit", "park", "fit", None)
+    books.close([], 0)
+    told = {"runs": tmp_path, "result": None, "started": 1.0, "ended": 2.0}
+    assert end_of("half_yearly", "2026H1", 65, "NO_ROWS", **told).accounts["stages"]["fit"]["produced"] == 1
+    path = tmp_path / "accounts.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"pid": 1}))
+    assert end_of("half_yearly", "2026H1", 65, "NO_ROWS", **told).accounts == {}
+    path.write_text("{")
+    assert end_of("half_yearly", "2026H1", 65, "NO_ROWS", **told).accounts == {}
+
+
+def test_of_a_run_that_was_complete_already_there_are_figures_and_no_message(
+    web: tuple[list[dict[str, Any]], str], tmp_path: Path
+) -> None:
+    got, hook = web
+    (tmp_path / "targets").write_text(f"{hook}/hook\n")
+    notify = Notify(metrics=tmp_path / "m.prom", targets_file=tmp_path / "targets")
+    tell_end(notify, END._replace(exit_code=0, accounts={}, reused=True), "en", pytest.fail)
+    assert got == []
+    told = samples(tmp_path / "m.prom")
+    assert told["last_success_timestamp_seconds", "2026H1", "half_yearly"] == END.ended
+    assert told["observed_share", "park", "2026H1", "bitemporal", "half_yearly"] == 0.75
+
+
+def test_scenes_that_were_quarantined_are_named() -> None:
+    quarantined = [{"code": "RASTER_TRUNCATED", "where": "b04.jp2", "finding": "cut off", "remedy": "fetch"}]
+    _, body = message(END._replace(quarantined=quarantined), "en")
+    assert "RASTER_TRUNCATED b04.jp2: cut off" in body
 
 
 class Mailbox:

@@ -14,13 +14,11 @@ from ecowatch.cli import app
 from ecowatch.errors import ConfigError, ExitCode, LockedError
 from ecowatch.review import (
     Shard,
-    make_plan,
     merge_review,
-    planned_tasks,
+    plan_to_file,
     run_review,
     run_shard,
     shards_standing,
-    write_plan,
 )
 from ecowatch.review.lock import review_lock
 from ecowatch.settings import Cluster, Review
@@ -46,8 +44,7 @@ def undivided(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def planned(folder: Path, scenes: Path) -> tuple[Review, Path]:
     review, _ = write_review(folder, scenes)
-    plan = make_plan(review)
-    write_plan(plan, planned_tasks(plan, CLUSTER), folder / "plan.jsonl")
+    plan_to_file(review, CLUSTER, folder / "plan.jsonl")
     return review, folder / "plan.jsonl"
 
 
@@ -215,7 +212,9 @@ def test_wrong_usage_of_shards(tmp_path: Path) -> None:
 
 def test_the_commands_end_as_a_run_does(undivided: Run, scenes: Path, tmp_path: Path) -> None:
     review, plan = planned(tmp_path, scenes)
-    (tmp_path / "cluster.toml").write_text(commented_toml(CLUSTER, title="threads"), "utf-8")
+    metrics = tmp_path / "m.prom"
+    notify = f'[notify]\nmetrics = "{metrics}"\n'
+    (tmp_path / "cluster.toml").write_text(commented_toml(CLUSTER, title="threads") + notify, "utf-8")
     common = [str(tmp_path / "review.toml"), "--cluster", str(tmp_path / "cluster.toml"), "--plan", str(plan)]
     tiles = len(plan.read_text("utf-8").splitlines())
     run = CliRunner().invoke(app, ["run", *common, "--shard", "0/1", "--lang", "en"])
@@ -224,8 +223,25 @@ def test_the_commands_end_as_a_run_does(undivided: Run, scenes: Path, tmp_path: 
     )
     merged = CliRunner().invoke(app, ["merge", *common, "--lang", "zh"])
     assert merged.exit_code == ExitCode.DONE and "flagged.gpkg" in merged.output
+    # A shard is a part: the merge is the end of the review, and told.
+    assert (
+        f'ecowatch_tasks{{period="2026H1",review="many",stage="tile",state="produced"}} {tiles}.0'
+        in metrics.read_text()
+    )
     package = next((review.runs / review.name).glob("*/flagged.gpkg"))
     assert hashlib.sha256(package.read_bytes()).hexdigest() == undivided.digest
     plan.write_text("", "utf-8")
     refused = CliRunner().invoke(app, ["merge", *common])
     assert refused.exit_code == ExitCode.BAD_INPUT and "PLAN_EMPTY" in refused.output
+    told = metrics.read_text()
+    assert 'ecowatch_exit_code{period="2026H1",review="many"} 65.0' in told
+    assert "ecowatch_last_success_timestamp_seconds{" in told
+
+
+def test_a_review_file_that_cannot_be_read_is_told_to_whom_the_cluster_file_names(tmp_path: Path) -> None:
+    metrics = tmp_path / "m.prom"
+    (tmp_path / "cluster.toml").write_text(f'[notify]\nmetrics = "{metrics}"\n')
+    (tmp_path / "nightly.toml").write_text("runz = 1\n")
+    command = ["run", str(tmp_path / "nightly.toml"), "--cluster", str(tmp_path / "cluster.toml")]
+    assert CliRunner().invoke(app, command).exit_code == ExitCode.BAD_CONFIG
+    assert 'ecowatch_exit_code{period="",review="nightly"} 78.0' in metrics.read_text()

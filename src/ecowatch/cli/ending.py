@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,37 +18,61 @@ from ..errors import EcowatchError, ExitCode
 from .teller import Teller
 
 if TYPE_CHECKING:
+    from ..review import RunResult
     from ..settings import Cluster, Review
 
 
+@dataclass
+class Ending:
+    """What is known of a run when it ends; filled in as it goes on.
+
+    Parameters
+    ----------
+    path
+        The review file.
+    review
+        Its settings; None where they cannot be read.
+    result
+        What came of it; None where it did not come so far.
+    """
+
+    path: Path
+    review: Review | None = None
+    result: RunResult | None = None
+
+
 @contextmanager
-def ending(teller: Teller, review: Review, cluster: Cluster) -> Iterator[None]:
+def ending(teller: Teller, path: Path, cluster: Cluster) -> Iterator[Ending]:
     """Tell of the end of what happens in a ``with`` block, then let it end as it would have.
 
     Parameters
     ----------
     teller
         Told where telling failed.
-    review, cluster
-        Which run, and whom to tell.
+    path
+        The review file.
+    cluster
+        Whom to tell.
     """
-    started = time.time()
+    started, known = time.time(), Ending(path)
     try:
-        yield
+        yield known
     except BaseException as error:
-        _tell(teller, review, cluster, error, started)
+        _tell(teller, known, cluster, error, started)
         raise
-    _tell(teller, review, cluster, None, started)
+    _tell(teller, known, cluster, None, started)
 
 
-def _tell(teller: Teller, review: Review, cluster: Cluster, error: BaseException | None, started: float) -> None:
+def _tell(teller: Teller, known: Ending, cluster: Cluster, error: BaseException | None, started: float) -> None:
     if cluster.notify is None:
         return
     try:
         from ..report.notify import end_of, tell_end  # noqa: PLC0415
 
         line = str(error) if isinstance(error, EcowatchError) else ""
-        end = end_of(review, _code(error), line, started=started, ended=time.time())
+        names = (known.review.name, known.review.period) if known.review else (known.path.stem, "")
+        runs = known.review.runs / known.review.name if known.review else None
+        end = end_of(*names, _code(error), line, runs=runs, result=known.result, started=started, ended=time.time())
         tell_end(cluster.notify, end, teller.language, teller.warn)
     except Exception as failed:
         teller.warn(f"NOTIFY_FAILED end of run: {type(failed).__name__}; the run itself is not concerned")

@@ -149,23 +149,24 @@ def carry_out(
     threads: bool = False,
 ) -> None:
     """Carry a review out, or some of its areas, in `threads` if so; enter it, tell of its end, leave with its exit code."""
-    with errors_told(teller):
+    with errors_told(teller), lean_imports(frames=entry.ledger is not None):
+        place = load_cluster(cluster)
+    if threads:
+        place = place.model_copy(update={"scheduler": "threads"})
+    with errors_told(teller), ending(teller, path, place) as end:
         with lean_imports(frames=entry.ledger is not None):
-            settings, place = load_settings(path, cluster)
-            if threads:
-                place = place.model_copy(update={"scheduler": "threads"})
+            settings = end.review = load_review(path)
             _fork_ahead(place)
             from ..report import write_quicklooks  # noqa: PLC0415
             from ..review import run_review  # noqa: PLC0415
 
-        with ending(teller, settings, place):
-            rules = entry.rules()
-            if areas:
-                settings = settings.model_copy(update={"only": areas})
-            with teller:
-                _load_ahead(place)
-                result = run_review(settings, place, progress=teller.progress, products=[write_quicklooks])
-            finish(teller, result, rules, entry.reissue)
+        rules = entry.rules()
+        if areas:
+            settings = settings.model_copy(update={"only": areas})
+        with teller:
+            _load_ahead(place)
+            result = end.result = run_review(settings, place, progress=teller.progress, products=[write_quicklooks])
+        finish(teller, result, rules, entry.reissue)
 
 
 def _fork_ahead(cluster: Cluster) -> None:
@@ -292,10 +293,22 @@ def tell_failures(teller: Teller, failures: Iterable[TaskResult]) -> None:
 
 
 def load_settings(review: Path, cluster: Path | None) -> tuple[Review, Cluster]:
-    """Read a review file and a cluster file; without the latter, two processes of this machine."""
-    from ..settings import Cluster, Review, load  # noqa: PLC0415
+    """Read a review file and a cluster file."""
+    return load_review(review), load_cluster(cluster)
 
-    return load(Review, review), load(Cluster, cluster) if cluster else Cluster()
+
+def load_review(path: Path) -> Review:
+    """Read a review file."""
+    from ..settings import Review, load  # noqa: PLC0415
+
+    return load(Review, path)
+
+
+def load_cluster(path: Path | None) -> Cluster:
+    """Read a cluster file; without one, two processes of this machine."""
+    from ..settings import Cluster, load  # noqa: PLC0415
+
+    return load(Cluster, path) if path else Cluster()
 
 
 def _pipelines(folder: Path | None) -> dict[str, Pipeline]:

@@ -6,7 +6,6 @@ or from the environment, and never told, not even where they are wrong.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..atomic import write_text
-from ..errors import ConfigError, EcowatchError, ExitCode, UnavailableError
-from ..review import read_accounts
-from ..settings import Notify, Review
+from ..errors import ConfigError, EcowatchError, ExitCode, StorageError, UnavailableError
+from ..review import RunResult, read_accounts, read_record
+from ..settings import Notify
 from ..texts import Language, text
 
 _REMEDY = "pip install 'ecowatch[notify]'"
@@ -41,8 +40,10 @@ class RunEnd(NamedTuple):
         Unix time in seconds, and seconds since the start.
     accounts
         Of this run, where it came so far.
-    coverage, totals
+    coverage, totals, quarantined
         From ``run.json``, where it is complete.
+    reused
+        Whether it was complete already: then there is nothing to send a message about.
     """
 
     review: str
@@ -54,28 +55,51 @@ class RunEnd(NamedTuple):
     accounts: Mapping[str, Any]
     coverage: Sequence[Mapping[str, Any]]
     totals: Mapping[str, Any]
+    quarantined: Sequence[Mapping[str, Any]] = ()
+    reused: bool = False
 
 
-def end_of(review: Review, exit_code: int, error: str, *, started: float, ended: float) -> RunEnd:
-    """Gather what the files of a review tell of the run that has just ended.
+def end_of(
+    review: str,
+    period: str,
+    exit_code: int,
+    error: str,
+    *,
+    runs: Path | None,
+    result: RunResult | None,
+    started: float,
+    ended: float,
+) -> RunEnd:
+    """Gather what is known of the run that has just ended.
 
     Parameters
     ----------
-    review
-        Its settings.
+    review, period
+        Which one.
     exit_code, error
         What the process tells.
+    runs
+        ``<runs>/<review>``; None where the settings of the review cannot be read.
+    result
+        What came of the run; None where it did not come so far.
     started, ended
         Unix time in seconds.
     """
-    folder = review.runs / review.name
-    accounts = read_accounts(folder) or {}
-    record = folder / str(accounts.get("run_id", "")) / "run.json"
-    told: Mapping[str, Any] = {}
-    if exit_code in (ExitCode.DONE, ExitCode.PARTIAL) and accounts and record.is_file():
-        told = json.loads(record.read_text("utf-8"))
-    coverage, totals = told.get("coverage", ()), told.get("totals", {})
-    return RunEnd(review.name, review.period, exit_code, error, ended, ended - started, accounts, coverage, totals)
+    told = (result and read_record(result.folder)) or {}
+    found = (told.get("coverage", ()), told.get("totals", {}), told.get("quarantined", ()))
+    accounts = _own_accounts(runs) if runs else {}
+    reused = result is not None and result.reused
+    return RunEnd(review, period, exit_code, error, ended, ended - started, accounts, *found, reused)
+
+
+def _own_accounts(folder: Path) -> Mapping[str, Any]:
+    """The accounts that this process wrote; a run that did not come so far finds those of another one, and tells none."""
+    try:
+        told = read_accounts(folder)
+    except StorageError:
+        return {}
+    own = told is not None and (told["host"], told["pid"]) == (socket.gethostname(), os.getpid())
+    return told if own and told is not None else {}
 
 
 def tell_end(notify: Notify, end: RunEnd, language: Language, warn: Callable[[str], None]) -> None:
@@ -96,7 +120,7 @@ def tell_end(notify: Notify, end: RunEnd, language: Language, warn: Callable[[st
     if notify.metrics is not None:
         path = notify.metrics
         steps.append(lambda: write_metrics(path, end))
-    if notify.targets_file is not None or notify.targets_env is not None:
+    if not end.reused and (notify.targets_file is not None or notify.targets_env is not None):
         steps.append(lambda: send(read_targets(notify), end, language))
     for step in steps:
         try:
@@ -131,7 +155,7 @@ def write_metrics(path: Path, end: RunEnd) -> None:
             metric.labels(*values, *row).set(number)
 
     good = end.exit_code in (ExitCode.DONE, ExitCode.PARTIAL)
-    success = end.ended if good else _last_success(path, end)
+    success = end.ended if good else _last_success(path)
     gauge("last_run_timestamp_seconds", "End of the last run.", {(): end.ended})
     gauge(
         "last_success_timestamp_seconds",
@@ -153,17 +177,15 @@ def _task_rows(end: RunEnd) -> dict[tuple[str, ...], float]:
     return {(stage, state): float(n) for stage, counts in stages.items() for state, n in counts.items()}
 
 
-def _last_success(path: Path, end: RunEnd) -> float | None:
+def _last_success(path: Path) -> float | None:
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
 
     try:
         families = list(text_string_to_metric_families(path.read_text("utf-8")))
     except (OSError, ValueError):
         return None
-    for sample in (s for family in families for s in family.samples):
-        if sample.name == "ecowatch_last_success_timestamp_seconds" and sample.labels.get("review") == end.review:
-            return float(sample.value)
-    return None
+    name = "ecowatch_last_success_timestamp_seconds"
+    return next((float(s.value) for family in families for s in family.samples if s.name == name), None)
 
 
 def read_targets(notify: Notify) -> list[str]:
@@ -259,6 +281,9 @@ def message(end: RunEnd, language: Language) -> tuple[str, str]:
             f"{row['area_id']} {row['pipeline'] or '-'}: {text('observed', language)} {row['observed_share']:.0%}"
             for row in end.coverage[:_LISTED]
         ]
+    body += [
+        f"{text('quarantined', language)}: {q['code']} {q['where']}: {q['finding']}" for q in end.quarantined[:_LISTED]
+    ]
     for stage, counts in end.accounts.get("stages", {}).items():
         body.append(text("tasks_line", language, stage=text(f"step_{stage}", language), **counts))
     body += [f"{f['area_id']} {f['what']}: {f['error']}" for f in end.accounts.get("failures", ())[:_LISTED]]
