@@ -120,7 +120,9 @@ def test_a_result_that_cannot_be_understood_is_told_once_and_computed_anew(tmp_p
         assert again.exit_code == 0 and (again.folder / "flagged.gpkg").read_bytes() == whole
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"failures": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"failures": []}', '{"failures": [], "products": 1, "exit_code": 0}']
+)
 def test_a_run_whose_record_cannot_be_read_is_not_complete(tmp_path: Path, text: str) -> None:
     review, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
     cluster = Cluster(scheduler="threads")
@@ -163,7 +165,7 @@ def test_the_folder_of_the_runs_may_have_any_name(tmp_path: Path) -> None:
 def test_results_of_other_libraries_are_computed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     review, _ = write_review(tmp_path, write_scenes(tmp_path / "scenes"))
     before = make_plan(review)
-    monkeypatch.setattr(pair, "gdal_version", lambda: "9.9.9")
+    monkeypatch.setattr(pair, "library_versions", lambda: {"gdal_raster": "9.9.9"})
     pair.code_digest.cache_clear()
     try:
         after = make_plan(review)

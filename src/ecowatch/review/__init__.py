@@ -8,12 +8,13 @@ from .merge import ShardResult, merge_review, run_shard
 from .pair import Comparison, joined
 from .plan import Plan, PlannedTask, make_plan, planned_tasks
 from .plan_file import PlanSummary, plan_to_file
-from .record import read_record, software_versions
+from .record import read_record
 from .result import AreaResult, Coverage, Surroundings
 from .run import RunResult, run_review
 from .shard import Shard, shards_standing
 from .stages import TaskResult
 from .tile import Task, TileResult, process
+from .versions import software_versions
 from .whole import review_whole
 
 __all__ = [

@@ -8,29 +8,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from affine import Affine
-from pyproj import CRS, proj_version_str
+from pyproj import CRS
 
 from .. import __version__
 from ..areas import Area
 from ..detect import WINDOWED
 from ..errors import PairError
 from ..grid import BLOCK_PX, Grid, lattice_grid, transformed, utm_crs
-from ..raster import gdal_version
 from ..scenes import Scene
 from ..settings import DateRange, Pipeline
 from .choice import DateGroup, centre_of, choose_dates
 from .sun import sun_apart_deg
-
-# Not imagecodecs: what the fast reader gives is what rasterio gives.
-_COMPUTE_WITH = ("numpy", "numba", "scipy", "shapely", "onnxruntime")
+from .versions import library_versions
 
 
 @dataclass(frozen=True)
@@ -123,9 +117,7 @@ class Comparison:
 def code_digest() -> str:
     """SHA-256 over the program's own source and the libraries it computes with: no results of others are taken for its own."""
     folder = Path(__file__).parents[1]
-    found = {name: version(name) for name in _COMPUTE_WITH if find_spec(name)}
-    inside = [gdal_version(), shapely.geos_version_string, proj_version_str]
-    total = hashlib.sha256(json.dumps([__version__, found, inside]).encode())
+    total = hashlib.sha256(json.dumps([__version__, library_versions()]).encode())
     for path in sorted(folder.rglob("*.py")):
         total.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return total.hexdigest()

@@ -5,30 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import shapely
 from shapely.geometry.base import BaseGeometry
 
-from .. import __version__
 from ..areas import Area, overlaps_between, union_area_m2
 from ..atomic import replacing, storage_error
 from ..codes import Limit
 from ..grid import geodesic_area_m2
 from ..patches import limits_of
-from ..raster import gdal_version
 from ..settings import Pipeline
 from .fit import Fit
 from .plan import Plan
 from .result import AreaResult
+from .versions import software_versions
 
 RECORD_NAME = "run.json"
 LIMITS = (
@@ -37,22 +33,6 @@ LIMITS = (
     "An activity is a rule's suggestion with its reasons, not a finding of fact.",
     "Not observed is never no change: see the layer not_observed.",
 )
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of everything that can change a result."""
-    import pyogrio  # noqa: PLC0415 - brings pandas along, which workers never need
-
-    return {
-        "ecowatch": __version__,
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "numpy": version("numpy"),
-        "numba": version("numba"),
-        "shapely": shapely.__version__,
-        "geos": shapely.geos_version_string,
-        "gdal_raster": gdal_version(),
-        "gdal_vector": ".".join(map(str, pyogrio.__gdal_version__)),
-    }
 
 
 def provenance(plan: Plan) -> dict[str, Any]:
@@ -80,8 +60,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of a run folder, None where there is none or it cannot be read: then the run is not complete."""
     try:
         told = json.loads((folder / RECORD_NAME).read_text("utf-8"))
-        return told if {"failures", "products", "exit_code"} <= told.keys() else None
-    except (OSError, ValueError, AttributeError):
+        known: dict[str, Any] = told | {"failures": list(told["failures"]), "products": dict(told["products"])}
+        return known if "exit_code" in known else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
