@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from threading import Timer
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,6 +21,9 @@ from ..texts import Language, default_language, text
 if TYPE_CHECKING:
     from ..review import Plan, PlanSummary
     from ..settings import LedgerSettings
+
+
+_AGAIN_S = 0.05
 
 
 class LogForm(StrEnum):
@@ -56,7 +62,8 @@ class errors_told:  # noqa: N801 - reads as a phrase after 'with'
 
     def __enter__(self) -> None:
         # SLURM and cron end jobs with SIGTERM: leave through the usual way out, so that temporary files go.
-        signal.signal(signal.SIGTERM, self._teller.stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._teller.stop)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, EcowatchError):
@@ -76,7 +83,7 @@ class Teller:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._finished: set[tuple[str, str]] = set()
-        self._stopped = False
+        self._signal: int | None = None
 
     def __enter__(self) -> None:
         if not self._json and sys.stderr.isatty():
@@ -90,15 +97,24 @@ class Teller:
         if self._bar is not None:
             self._bar.stop()
 
-    def stop(self, *_: Any) -> NoReturn:
-        """Handle SIGTERM: leave at once, or, where a library swallows that, after the task under way."""
-        self._stopped = True
-        raise SystemExit(ExitCode.TRY_AGAIN)
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM and SIGINT: leave at once, or, where a library swallows that, after the task under way."""
+        self._signal = number
+        if any(each.f_code.co_name == "__del__" for each in _callers(frame)):
+            # Python would swallow it there, and print where: once more in a moment.
+            Timer(_AGAIN_S, os.kill, (os.getpid(), number)).start()
+        else:
+            self._leave_if_told()
+
+    def _leave_if_told(self) -> None:
+        if self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._signal is not None:
+            raise SystemExit(ExitCode.TRY_AGAIN)
 
     def progress(self, area: str, step: str, done: int, total: int) -> None:
         """Tell of a finished task; leave here if the signal to stop was lost."""
-        if self._stopped:
-            raise SystemExit(ExitCode.TRY_AGAIN)
+        self._leave_if_told()
         if self._json:
             self._event("progress", area=area, step=step, done=done, total=total)
         elif self._bar is not None:
@@ -111,8 +127,7 @@ class Teller:
 
     def step(self, name: str) -> None:
         """Tell what is being worked on; leave here if the signal to stop was lost."""
-        if self._stopped:
-            raise SystemExit(ExitCode.TRY_AGAIN)
+        self._leave_if_told()
         typer.echo(name, err=True)
 
     def warn(self, message: str, **fields: object) -> None:
@@ -161,6 +176,12 @@ class Teller:
             ],
         ).info
         log(kind, **fields)
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _dumps(value: object, **options: Any) -> str:

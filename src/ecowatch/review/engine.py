@@ -43,8 +43,7 @@ _STARTS = 3
 _METHOD = "distributed.worker.multiprocessing-method"
 # Jobs that go together, and the seconds of work that are worth a round trip.
 _MOST_TOGETHER, _ENOUGH_S = 16, 0.5
-# Where nothing has ended for so long, workers are counted.
-_COUNT_EVERY_S = 1.0
+_COUNT_EVERY_S = 1.0  # where nothing has ended for so long, workers are counted
 
 
 class Job(NamedTuple):
@@ -304,6 +303,7 @@ def _local_cluster(cluster: Cluster, processes: bool) -> LocalCluster:
                 dashboard_address=None,
                 # Any free port: several shards may run on one machine.
                 scheduler_kwargs={"dashboard_address": ":0"},
+                silence_logs="CRITICAL",
                 **({"env": environment_of_forks()} if processes else {}),
             )
     finding = f"its workers died while they started, {_STARTS} times"
