@@ -6,10 +6,12 @@ import builtins
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,6 +80,11 @@ def test_a_run_that_did_not_begin_tells_nothing_of_another_one(tmp_path: Path) -
     books.close([], 0)
     told = {"runs": tmp_path, "result": None, "started": 1.0, "ended": 2.0}
     assert end_of("half_yearly", "2026H1", 65, "NO_ROWS", **told).accounts["stages"]["fit"]["produced"] == 1
+    complete = SimpleNamespace(folder=tmp_path / "former", reused=True)
+    assert not end_of("half_yearly", "2026H1", 0, "", **(told | {"result": complete})).reused, "nobody told of it yet"
+    # Process 1 of a container has the number of the one before.
+    later = told | {"result": complete, "started": time.time() + 5}
+    assert end_of("half_yearly", "2026H1", 0, "", **later).reused
     path = tmp_path / "accounts.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"pid": 1}))
     assert end_of("half_yearly", "2026H1", 65, "NO_ROWS", **told).accounts == {}

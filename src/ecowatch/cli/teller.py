@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..review import Plan, PlanSummary
     from ..settings import LedgerSettings
 
-
 _AGAIN_S = 0.05
 
 
@@ -102,7 +101,10 @@ class Teller:
         self._signal = number
         if any(each.f_code.co_name == "__del__" for each in _callers(frame)):
             # Python would swallow it there, and print where: once more in a moment.
-            Timer(_AGAIN_S, os.kill, (os.getpid(), number)).start()
+            again = Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            # Whoever has come to the end meanwhile is not held up.
+            again.daemon = True
+            again.start()
         else:
             self._leave_if_told()
 

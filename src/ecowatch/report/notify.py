@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class RunEnd(NamedTuple):
     coverage, totals, quarantined
         From ``run.json``, where it is complete.
     reused
-        Whether it was complete already: then there is nothing to send a message about.
+        Whether it was complete already, and told: then there is nothing to send a message about.
     """
 
     review: str
@@ -87,19 +88,22 @@ def end_of(
     """
     told = (result and read_record(result.folder)) or {}
     found = (told.get("coverage", ()), told.get("totals", {}), told.get("quarantined", ()))
-    accounts = _own_accounts(runs) if runs else {}
-    reused = result is not None and result.reused
+    accounts = _own_accounts(runs, started) if runs else {}
+    # Of a run that was killed before it could tell, the one that finds it complete writes the accounts, and tells.
+    reused = result is not None and result.reused and not accounts
     return RunEnd(review, period, exit_code, error, ended, ended - started, accounts, *found, reused)
 
 
-def _own_accounts(folder: Path) -> Mapping[str, Any]:
+def _own_accounts(folder: Path, started: float) -> Mapping[str, Any]:
     """The accounts that this process wrote; a run that did not come so far finds those of another one, and tells none."""
     try:
         told = read_accounts(folder)
     except StorageError:
         return {}
-    own = told is not None and (told["host"], told["pid"]) == (socket.gethostname(), os.getpid())
-    return told if own and told is not None else {}
+    if told is None or (told["host"], told["pid"]) != (socket.gethostname(), os.getpid()):
+        return {}
+    # In containers every program may be process 1 of a host of one name. Accounts tell whole seconds.
+    return told if datetime.fromisoformat(told["started"]).timestamp() >= int(started) else {}
 
 
 def tell_end(notify: Notify, end: RunEnd, language: Language, warn: Callable[[str], None]) -> None:
