@@ -92,6 +92,8 @@ def whole_scene(folder: Path, review: Path, kind: str, options: argparse.Namespa
     kept: dict[str, float | None] = {
         "decode_seconds": median(wall(found[f"decode {most}"])),
         "decode_mpx_s": options.size**2 / 1e6 / median(wall(found[f"decode {most}"])),
+        # What this machine gives to work without any serial part: no chain scales better.
+        "decode_one_over_two_workers": ratio(wall(found["decode x1"]), wall(found[f"decode {most}"])),
     }
     for reader, ending in (("fast", ""), ("rasterio", "_rasterio")):
         if reader in READERS:
