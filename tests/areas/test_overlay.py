@@ -9,7 +9,6 @@ from shapely.geometry import LineString, MultiPolygon, Point, box
 from shapely.geometry.base import BaseGeometry
 
 from ecowatch.areas import (
-    Area,
     Overlay,
     majority,
     overlap_shares,
@@ -27,10 +26,6 @@ X, Y = 500_000.0, 4_200_000.0
 def square(x: float, y: float, width: float = 1, height: float = 1) -> BaseGeometry:
     """A rectangle on a board of 100 m cells."""
     return box(X + 100 * x, Y + 100 * y, X + 100 * (x + width), Y + 100 * (y + height))
-
-
-def area(area_id: str, geometry: BaseGeometry, crs: CRS = UTM) -> Area:
-    return Area(area_id, area_id, "red_line", geometry, crs, (), "v", "drawn")
 
 
 def test_shares_of_a_patch_across_two_zones():
@@ -84,11 +79,11 @@ def test_overlapping_areas_count_once():
 
 
 def test_overlaps_between_lists_pairs():
-    areas = [area("c", square(9, 9)), area("b", square(3, 0, 6, 6)), area("a", square(0, 0, 6, 6))]
-    ((first, second, shared),) = overlaps_between(areas)
+    areas = {"c": square(9, 9), "b": square(3, 0, 6, 6), "a": square(0, 0, 6, 6)}
+    ((first, second, shared),) = overlaps_between(areas, UTM)
     assert (first, second) == ("a", "b")
     assert shared == pytest.approx(geodesic_area_m2(square(3, 0, 3, 6), UTM), abs=0.01)
-    assert overlaps_between([]) == []
+    assert overlaps_between({}, UTM) == []
 
 
 boxes = st.tuples(*(st.floats(0, 0.2), st.floats(0, 0.2), st.floats(0.001, 0.1), st.floats(0.001, 0.1)))

@@ -227,3 +227,20 @@ def test_the_hot_path_stays_cheap(tmp_path: Path) -> None:
 def test_status_needs_something_to_speak_of() -> None:
     done = call("status")
     assert done.exit_code == 2
+
+
+def test_areas_with_the_same_figures_hold_them_once() -> None:
+    books = Accounts()
+    for number in range(200):
+        books.expect("fit", f"a{number}", kept=number % 2 == 0)
+        for _ in range(number):
+            books.expect("tile", "large", kept=False)
+        if number % 2:
+            books.ended("fit", f"a{number}", "fit", None if number % 3 else "X")
+    books.settle("tile")
+    books.check()
+    assert len({id(counts) for counts in books.counts["fit"].values()}) == 3
+    tiles = sum(range(200))
+    assert books.totals()["tile"] == {"expected": tiles, "produced": 0, "skipped": 0, "failed": tiles, "quarantined": 0}
+    # Figures that a large area has on the way to its end are not kept.
+    assert len(books._alike) < 50

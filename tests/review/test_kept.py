@@ -92,7 +92,7 @@ def test_a_fit_that_is_taken_away_meanwhile_is_told(tmp_path: Path) -> None:
     fits = KeptFits(plan)
     path.unlink()
     with pytest.raises(StorageError, match="KEPT_LOST") as refused:
-        fits[plan.comparisons[0].key]
+        fits[0]
     assert path.name in str(refused.value)
 
 

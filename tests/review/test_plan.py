@@ -33,7 +33,7 @@ from ecowatch.review.cost import (
     tile_seconds,
 )
 from ecowatch.review.inputs import pairs_of, read_inputs
-from ecowatch.review.plan import PlannedTask, by_place
+from ecowatch.review.plan import PlannedTask, TasksOf, by_place
 from ecowatch.settings import AreaSource, Cluster, Rates, Review, SceneSource
 
 ROOT = Path(__file__).parents[2]
@@ -127,8 +127,8 @@ def test_by_place_every_block_is_come_to_once_and_tiles_keep_their_order(folder:
     plan = make_plan(review_of(folder, tmp_path, 150))
     listed = planned_tasks(plan, Cluster(tile_px=128))
     tasks = by_place(listed)
-    assert tasks != listed and sorted(t.task.key for t in tasks) == sorted(t.task.key for t in listed)
-    assert by_place(tasks) == tasks
+    assert list(tasks) != list(listed) and sorted(t.task.key for t in tasks) == sorted(t.task.key for t in listed)
+    assert list(by_place(tasks)) == list(tasks)
 
     def where(comparison: Comparison) -> tuple[str, int, int]:
         middle = shapely.box(*comparison.area.geometry.bounds).centroid
@@ -145,6 +145,18 @@ def test_by_place_every_block_is_come_to_once_and_tiles_keep_their_order(folder:
         assert own == [t.tile for t in listed if t.area_id == area_id]
         both[len(own) > 1] += 1
     assert min(both.values()) > 3
+
+
+def test_each_comparison_has_its_tasks_in_the_order_of_all(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan(review_of(folder, tmp_path, 24))
+    listed = list(planned_tasks(plan, Cluster(tile_px=128)))
+    for tasks in (listed, listed[::-1], listed[::2], []):
+        grouped = TasksOf(tasks, len(plan.comparisons))
+        expected = [[t for t in tasks if t.number == number] for number in range(len(plan.comparisons))]
+        assert [list(own) for own in grouped] == expected and len(grouped) == len(expected)
+    assert max(map(len, expected)) == 0 and len({t.number for t in listed}) > 3
+    with pytest.raises(IndexError):
+        grouped[len(plan.comparisons)]
 
 
 def test_four_blocks_are_walked_like_a_z(folder: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from random import Random
 import pytest
 import shapely
 
+from ecowatch.areas import Area
 from ecowatch.errors import StorageError
 from ecowatch.review import make_plan, planned_tasks, run_review, shelf
 from ecowatch.review.pair import Comparison
-from ecowatch.review.plan import by_place
+from ecowatch.review.plan import PlannedTask, by_place
 from ecowatch.review.shelf import Shelf, View
 from ecowatch.settings import Cluster
 
@@ -66,15 +67,19 @@ def test_values_lie_in_the_file_not_in_memory() -> None:
 def test_a_plan_holds_few_of_its_comparisons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "_FEW", 1)
     review = write_review(tmp_path, write_scenes(tmp_path / "scenes"))[0]
+    kinds = (Comparison, Area, PlannedTask)
     # Held themselves, so that none of them can leave its identity to a new one.
-    former = [one for one in gc.get_objects() if isinstance(one, Comparison)]
+    former = [one for one in gc.get_objects() if isinstance(one, kinds)]
     before = set(map(id, former))
     plan = make_plan(review)
     tasks = by_place(planned_tasks(plan, Cluster(tile_px=512)))
-    assert len(plan.comparisons) == 4 and len(tasks) > 6
-    held = [one for one in gc.get_objects() if isinstance(one, Comparison) and id(one) not in before]
-    # The first, and the one that was asked for last.
-    assert len(held) <= 2
+    assert len(plan.comparisons) == len(plan.areas) == 4 and len(tasks) > 6
+    held = [one for one in gc.get_objects() if isinstance(one, kinds) and id(one) not in before]
+    # The first, and the one that was asked for last; each comparison has its area.
+    comparisons, areas, listed = (sum(isinstance(one, kind) for one in held) for kind in kinds)
+    assert comparisons <= 2 and areas <= 4 and listed <= 2
+    assert len({task.task.key for task in tasks}) == len(tasks)
+    assert all(task.comparisons is plan.comparisons for task in tasks)
 
 
 def test_a_file_that_finds_no_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

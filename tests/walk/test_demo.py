@@ -124,7 +124,9 @@ def test_only_the_last_fit_asked_for_is_held(demo_run: Run) -> None:
     fits = KeptFits(demo_run.result.plan)
     one, other = list(fits)[:2]
     first = weakref.ref(fits[one])
-    assert fits[one] is first() and "none of them" not in fits
+    assert fits[one] is first() and len(fits) not in fits and -1 not in fits
+    with pytest.raises(KeyError):
+        fits[-1]
     assert fits[other].sample_px > 0
     assert first() is None
 

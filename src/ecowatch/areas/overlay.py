@@ -13,7 +13,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from ..grid import geodesic_area_m2, geodesic_areas_m2
-from .model import Area, polygonal
+from .model import polygonal
 
 _SHARE_DECIMALS = 4
 _OVERLAP_M2 = 1.0
@@ -151,32 +151,29 @@ def union_area_m2(geometries: Sequence[BaseGeometry], crs: CRS, known_m2: Sequen
     return total + geodesic_area_m2(polygonal(shapely.union_all(outlines[meeting])), crs)
 
 
-def overlaps_between(areas: Sequence[Area], allowed: frozenset[str] = frozenset()) -> list[tuple[str, str, float]]:
+def overlaps_between(areas: Mapping[str, BaseGeometry], crs: CRS) -> list[tuple[str, str, float]]:
     """Return the pairs of areas that share at least 1 m².
 
     Parameters
     ----------
     areas
-        Areas, in any CRS; they are compared in that of the first.
-    allowed
-        Pairs of datums that may be taken as equal.
+        Polygons by identity.
+    crs
+        CRS of all of them.
 
     Returns
     -------
     list of (id, id, m²)
         Sorted; the smaller identity first.
     """
-    if not areas:
-        return []
-    crs = areas[0].crs
-    ordered = sorted((area.in_crs(crs, allowed) for area in areas), key=lambda area: area.area_id)
-    outlines = _array([area.geometry for area in ordered])
+    names = sorted(areas)
+    outlines = _array([areas[name] for name in names])
     first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     found = []
     for a, b in sorted((int(a), int(b)) for a, b in zip(first, second, strict=True) if a < b):
         common = geodesic_area_m2(polygonal(shapely.intersection(outlines[a], outlines[b])), crs)
         if common >= _OVERLAP_M2:
-            found.append((ordered[a].area_id, ordered[b].area_id, common))
+            found.append((names[a], names[b], common))
     return found
 
 

@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..atomic import sweep, write_text
 from ..codes import TaskStatus
@@ -29,6 +30,7 @@ STAGES = ("ingest", "fit", "tile", "look")
 WORKER_DIED = "WORKER_DIED"
 """Code of a task that ended its worker each time it was tried alone."""
 _LISTED = 100
+_FEW = 8
 _EVERY_S = 1.0
 # Of ten thousand areas the file takes some hundredths of a second: it must not become a part of the run's time.
 _SHARE = 0.02
@@ -43,8 +45,7 @@ class RunState(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(NamedTuple):
     """Tasks of one stage in one area; of the stage ``ingest``, which comes before all areas, in one scene.
 
     Parameters
@@ -72,13 +73,12 @@ class Counts:
         """Tasks that are neither produced, nor skipped, nor failed: not yet, or not any more."""
         return self.expected - self.produced - self.skipped - self.failed
 
-    def add(self, other: Counts) -> None:
-        """Add another's figures to these."""
-        self.expected += other.expected
-        self.produced += other.produced
-        self.skipped += other.skipped
-        self.failed += other.failed
-        self.quarantined += other.quarantined
+    def plus(self, other: Counts) -> Counts:
+        """Return the sums of these figures and another's."""
+        return Counts(*map(add, self, other))
+
+
+_NOTHING = Counts()
 
 
 def status_of(error: str | None) -> TaskStatus:
@@ -113,6 +113,7 @@ class Accounts:
     counts: dict[str, dict[str, Counts]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
     failures: list[Mapping[str, str]] = field(default_factory=list)
     failures_in_all: int = 0
+    _alike: dict[Counts, Counts] = field(default_factory=dict)
     _uncopied: list[Mapping[str, str]] = field(default_factory=list)
     _next_s: float = 0.0
 
@@ -135,18 +136,15 @@ class Accounts:
 
     def expect(self, stage: str, area_id: str, *, kept: bool) -> None:
         """Enter one task, and whether its result is there already."""
-        counts = self._of(stage, area_id)
-        counts.expected += 1
-        counts.skipped += kept
+        self._enter(stage, area_id, Counts(expected=1, skipped=int(kept)))
 
     def ended(self, stage: str, area_id: str, what: str, error: str | None) -> TaskStatus:
         """Enter the end of one task that was tried; return what became of it."""
-        counts, status = self._of(stage, area_id), status_of(error)
+        status = status_of(error)
         if error is None:
-            counts.produced += 1
+            self._enter(stage, area_id, Counts(produced=1))
         else:
-            counts.failed += 1
-            counts.quarantined += status is TaskStatus.QUARANTINED
+            self._enter(stage, area_id, Counts(failed=1, quarantined=int(status is TaskStatus.QUARANTINED)))
             self._fail(stage, area_id, what, error)
         if time.monotonic() >= self._next_s:
             # What cannot be told must not stop what can still be done; the end is told for certain.
@@ -156,8 +154,9 @@ class Accounts:
 
     def settle(self, stage: str) -> None:
         """Enter as failed what was not tried: tiles of an area without a fit, or of a shard that is missing."""
-        for counts in self.counts[stage].values():
-            counts.failed += counts.left
+        for area_id, counts in self.counts[stage].items():
+            if counts.left:
+                self._enter(stage, area_id, Counts(failed=counts.left))
 
     def join(self, others: Iterable[Mapping[str, Any]]) -> None:
         """Enter what shards of this run say: what they produced is here, and was taken for kept from before.
@@ -173,17 +172,15 @@ class Accounts:
         for told in others:
             for stage, areas in told["areas"].items():
                 for area_id, own in areas.items():
-                    counts = self._of(stage, area_id)
                     if stage == "ingest":
-                        counts.add(Counts(**own))
+                        self._enter(stage, area_id, Counts(**own))
                     else:
-                        produced = min(own.get("produced", 0), counts.skipped)
-                        counts.produced += produced
-                        counts.skipped -= produced
+                        produced = min(own.get("produced", 0), self.counts[stage].get(area_id, _NOTHING).skipped)
+                        self._enter(stage, area_id, Counts(produced=produced, skipped=-produced))
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Return the figures by stage."""
-        return {stage: asdict(total(areas.values())) for stage, areas in self.counts.items()}
+        return {stage: total(areas.values())._asdict() for stage, areas in self.counts.items()}
 
     def by_area(self) -> Iterator[str]:
         """Yield the figures by stage and area as pieces of one JSON object; what is zero is left out."""
@@ -285,12 +282,13 @@ class Accounts:
             "failures_in_all": self.failures_in_all,
         }
 
-    def _of(self, stage: str, area_id: str) -> Counts:
+    def _enter(self, stage: str, area_id: str, more: Counts) -> None:
         areas = self.counts[stage]
-        counts = areas.get(area_id)
-        if counts is None:
-            counts = areas[sys.intern(area_id)] = Counts()
-        return counts
+        counts = areas.get(area_id, _NOTHING).plus(more)
+        # Most areas have the same few figures: they are held once, as the texts are that name an area in every stage.
+        if counts.expected <= _FEW:
+            counts = self._alike.setdefault(counts, counts)
+        areas[sys.intern(area_id)] = counts
 
     def _fail(self, stage: str, area_id: str, what: str, error: str) -> None:
         told = {"area_id": area_id, "what": what, "error": error}
@@ -363,18 +361,17 @@ def standing(folder: Path) -> dict[str, Any]:
 
 def total(counts: Iterable[Counts]) -> Counts:
     """Return the sum of counts."""
-    summed = Counts()
+    summed = _NOTHING
     for one in counts:
-        summed.add(one)
+        summed = summed.plus(one)
     return summed
 
 
-_COUNTED = tuple(one.name for one in fields(Counts))
 _KEYS = (*Accounts().as_dict(), "areas")
 
 
 def _short(counts: Counts) -> dict[str, int]:
-    return {name: number for name in _COUNTED if (number := getattr(counts, name))}
+    return {name: number for name, number in counts._asdict().items() if number}
 
 
 def _told(error: BaseException) -> str:

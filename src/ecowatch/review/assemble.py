@@ -80,6 +80,7 @@ def assemble(
         tuple(unseen_rows(comparison, unseen, failed, area, surroundings)),
         shift_measured_px=round(fit.measured.length_px, 3) if fit.measured else None,
         shift_px=fit.shift_px,
+        fit=fit,
     )
 
 

@@ -178,8 +178,10 @@ def reading_copies(plan: Plan, tasks: Sequence[PlannedTask], copies: Copies) -> 
         # One for all tasks of a plan.
         return views.setdefault(id(of), View(of, through=partial(with_copies, copies=copies)))
 
-    changed = [task._replace(comparisons=copied(task.comparisons)) for task in tasks]
-    return replace(plan, comparisons=copied(plan.comparisons)), changed
+    def changed(task: PlannedTask) -> PlannedTask:
+        return task._replace(comparisons=copied(task.comparisons))
+
+    return replace(plan, comparisons=copied(plan.comparisons)), View(tasks, through=changed)
 
 
 def _scene(scene: Scene, copies: Copies) -> Scene:

@@ -19,6 +19,7 @@ from ..scenes import INDEX_SUFFIX, Quarantined, Scene, find_scenes
 from ..settings import Pipeline, Review, SceneSource, load
 from .choice import footprint
 from .pair import Comparison, code_digest, compare, joined
+from .shelf import Shelf, View
 
 _SAME_DATUM = "EPSG:4326=EPSG:4490"
 
@@ -60,8 +61,8 @@ class Subject:
     """
 
     review: Review
-    areas: tuple[Area, ...]
-    neighbours: tuple[Area, ...]
+    areas: Sequence[Area]
+    neighbours: Sequence[Area]
     carriers: Carriers | None
     quarantined: tuple[Quarantined, ...]
 
@@ -120,7 +121,7 @@ def run_digest(subject: Subject, keys: Iterable[str], unpaired: Iterable[tuple[s
 def read_inputs(review: Review) -> Inputs:
     """Read boundaries and scenes; what is refused is as in `make_plan`."""
     _check_roots(review)
-    neighbours = tuple(area for source in review.areas for area in read_areas(source, review.roots))
+    neighbours = Shelf(area for source in review.areas for area in read_areas(source, review.roots))
     areas = _selected(neighbours, review)
     carriers = read_carriers(review.carrier, review.roots) if review.carrier else None
     by_pipeline: dict[str, list[Scene]] = {}
@@ -166,10 +167,10 @@ def _check_roots(review: Review) -> None:
             raise ConfigError("PATH_MISSING", root, "no such folder", "correct 'roots'")
 
 
-def _selected(areas: Sequence[Area], review: Review) -> tuple[Area, ...]:
-    known = {area.area_id for area in areas}
-    if len(known) < len(areas):
-        ids = [area.area_id for area in areas]
+def _selected(areas: Sequence[Area], review: Review) -> View[Area]:
+    ids = [area.area_id for area in areas]
+    known = set(ids)
+    if len(known) < len(ids):
         twice = sorted({i for i in ids if ids.count(i) > 1})
         raise BoundaryError("AREA_TWICE", twice[0], "two boundary layers hold this identity", "make identities unique")
     missing = sorted(set(review.only) - known)
@@ -177,8 +178,8 @@ def _selected(areas: Sequence[Area], review: Review) -> tuple[Area, ...]:
         raise BoundaryError(
             "AREA_UNKNOWN", missing[0], "no boundary layer holds it", f"known: {', '.join(sorted(known))}"
         )
-    chosen = [area for area in areas if not review.only or area.area_id in review.only]
-    return tuple(sorted(chosen, key=lambda area: area.area_id))
+    chosen = [number for number, area_id in enumerate(ids) if not review.only or area_id in review.only]
+    return View(areas, sorted(chosen, key=ids.__getitem__))
 
 
 def pairs_of(inputs: Inputs) -> Iterator[Comparison | Unpaired]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ def seal_path(plan: Plan, comparison: Comparison) -> Path:
     return fit_path(plan, comparison).with_name(f"_DONE.{comparison.key[:20]}.json")
 
 
-class KeptFits(Mapping[str, Fit]):
-    """The fits of a plan that are there, by key of the comparison.
+class KeptFits(Mapping[int, Fit]):
+    """The fits of a plan that are there, by the number of their comparison.
 
     Each is read when it is asked for and only the last is remembered: ten thousand fits take more memory than the areas
     that they are of.
@@ -43,29 +42,31 @@ class KeptFits(Mapping[str, Fit]):
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._folder = work_folder(plan.review)
-        self._known = {sys.intern(c.key): fit_file(c) for c in plan.comparisons if fit_path(plan, c).exists()}
-        self._last: tuple[str, Fit] | None = None
+        self._plan = plan
+        self._there = bytes(fit_path(plan, comparison).exists() for comparison in plan.comparisons)
+        self._last: tuple[int, Fit] | None = None
 
-    def __getitem__(self, key: str) -> Fit:
-        if self._last is None or self._last[0] != key:
-            path = self._folder / self._known[key]
+    def __getitem__(self, number: int) -> Fit:
+        if number not in self:
+            raise KeyError(number)
+        if self._last is None or self._last[0] != number:
+            path = fit_path(self._plan, self._plan.comparisons[number])
             try:
-                self._last = key, Fit.from_json(path.read_text("utf-8"))
+                self._last = number, Fit.from_json(path.read_text("utf-8"))
             except OSError as error:
                 raise lost_error(path, error) from error
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise damaged_error(path, error) from error
         return self._last[1]
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._known
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and 0 <= number < len(self._there) and bool(self._there[number])
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+    def __iter__(self) -> Iterator[int]:
+        return (number for number, there in enumerate(self._there) if there)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return sum(self._there)
 
 
 def seal(path: Path, files: Sequence[Path]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,7 @@ def run_shard(
         tasks = planned_tasks(plan, cluster)
         file.check_tiles(tasks)
         keys = {line.key for line in file.shares(shard.of)[shard.number]}
-        own = by_place([item for item in tasks if item.task.key in keys])
+        own = by_place(View(tasks, [place for place, item in enumerate(tasks) if item.task.key in keys]))
         return _carry_out(plan, book, shard, own, cluster, progress or (lambda *_: None))
 
 
@@ -79,7 +79,9 @@ def _carry_out(
     plan: Plan, book: ShardBook, shard: Shard, own: Sequence[PlannedTask], cluster: Cluster, report: Progress
 ) -> ShardResult:
     review = plan.review
-    part = _only(plan, {item.comparison_key for item in own})
+    numbers = sorted({item.number for item in own})
+    part, place = _only(plan, numbers), {number: place for place, number in enumerate(numbers)}
+    own = View(own, through=lambda item: item._replace(comparisons=part.comparisons, number=place[item.number]))
     accounts = Accounts(book.place(shard), review.name, review.period, review.only, plan.run_id)
     with accounts.kept():
         accounts.begin()
@@ -133,7 +135,7 @@ def merge_review(
     """
     file = read_plan(path)
 
-    def checked(tasks: list[PlannedTask]) -> list[PlannedTask]:
+    def checked(tasks: Sequence[PlannedTask]) -> Sequence[PlannedTask]:
         file.check_tiles(tasks)
         return tasks
 
@@ -154,19 +156,19 @@ def _found(
     accounts: Accounts,
 ) -> tuple[KeptFits, list[TaskResult]]:
     """Return the fits that shards left, and a failure for every tile or fit that none did."""
-    with_tiles = {item.comparison_key for item in tasks}
+    with_tiles = sorted({item.number for item in tasks})
     # An area that touches no block has no tile, and so no shard: its fit is the merge's own.
-    lone = _only(plan, {comparison.key for comparison in plan.comparisons} - with_tiles)
+    lone = _only(plan, sorted({*range(len(plan.comparisons))} - {*with_tiles}))
     _, failures = fit_all(engine, lone, (), report, accounts)
     fits = KeptFits(plan)
     _expect(accounts, _only(plan, with_tiles), tasks)
     accounts.join(book.accounts())
-    absent = [t for t in tasks if not t.path.exists() or t.comparison_key not in fits]
+    absent = [t for t in tasks if not t.path.exists() or t.number not in fits]
     reasons = absent_because(file, book, [t.task.key for t in absent])
     unfitted: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in absent:
         reason = reasons[item.task.key]
-        if item.comparison_key in fits:
+        if item.number in fits:
             failures.append(_failed(accounts, "tile", item.area_id, item.name, reason))
         else:
             unfitted[item.area_id, f"fit {item.pipeline}"].append(reason)
@@ -182,9 +184,8 @@ def _expect(accounts: Accounts, plan: Plan, tasks: Iterable[PlannedTask]) -> Non
         accounts.expect("tile", item.area_id, kept=item.path.exists())
 
 
-def _only(plan: Plan, keys: Set[str]) -> Plan:
+def _only(plan: Plan, numbers: Sequence[int]) -> Plan:
     """Return a plan with some of its comparisons."""
-    numbers = [number for number, comparison in enumerate(plan.comparisons) if comparison.key in keys]
     return replace(plan, comparisons=View(plan.comparisons, numbers))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from ..areas import prepared
 from ..digests import MEMORY_NAME, remembered
@@ -18,7 +20,7 @@ from ..settings import Cluster, Rates, Review
 from .cost import block_work, fit_seconds, tile_seconds
 from .inputs import Subject, Unpaired, pairs_of, read_inputs, run_digest
 from .pair import Comparison
-from .shelf import Shelf
+from .shelf import Shelf, View
 from .tile import Task, tile_width_px
 from .windows import area_tiles, area_windows
 
@@ -68,13 +70,13 @@ class PlannedTask(NamedTuple):
     Parameters
     ----------
     comparisons, number
-        Those of the plan, and the place of its own among them: all tasks are held, few comparisons.
+        Those of the plan, and the place of its own among them.
     comparison_key, area_id, pipeline
         What the comparison is called.
     tile, rasters
         As in `Task`.
     work_folder, file
-        Where its result is kept; `file` is the part that is its own: a whole path takes more memory than all the rest.
+        Where its result is kept; `file` is the part that is its own.
     status
         ``new``, ``skip`` or ``recompute``.
     blocks, megabytes, seconds
@@ -160,16 +162,44 @@ def make_plan(review: Review) -> Plan:
     )
 
 
-def planned_tasks(plan: Plan, cluster: Cluster, rates: Rates | None = None) -> list[PlannedTask]:
+def planned_tasks(plan: Plan, cluster: Cluster, rates: Rates | None = None) -> Shelf[PlannedTask]:
     """Cut every comparison into tiles and say of each whether it is new, done already, or to be done anew.
 
     Only tiles that touch their area are listed.
     """
-    return [
+    return Shelf(
         task._replace(comparisons=plan.comparisons, number=number)
         for number, comparison in enumerate(plan.comparisons)
         for task in tasks_of(plan.review, comparison, cluster, rates)
-    ]
+    )
+
+
+class TasksOf:
+    """The tasks of each comparison of a plan, at the comparison's number there, in the order of all tasks.
+
+    Parameters
+    ----------
+    tasks
+        All tasks of a plan.
+    comparisons
+        How many comparisons the plan has.
+    """
+
+    def __init__(self, tasks: Sequence[PlannedTask], comparisons: int) -> None:
+        numbers = np.fromiter((task.number for task in tasks), np.int64, len(tasks))
+        self._tasks, self._order = tasks, np.argsort(numbers, kind="stable")
+        self._begins = np.searchsorted(numbers[self._order], np.arange(comparisons + 1))
+
+    def __len__(self) -> int:
+        return len(self._begins) - 1
+
+    def __iter__(self) -> Iterator[View[PlannedTask]]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> View[PlannedTask]:
+        place = range(len(self))[number]
+        begin, end = self._begins[place : place + 2]
+        return View(self._tasks, self._order[begin:end].tolist())
 
 
 def tasks_of(
@@ -210,9 +240,8 @@ def tasks_of(
         yield PlannedTask(
             comparisons=(comparison,),
             number=0,
-            # Texts that are held at many places are held once.
-            comparison_key=sys.intern(comparison.key),
-            area_id=sys.intern(comparison.area.area_id),
+            comparison_key=comparison.key,
+            area_id=comparison.area.area_id,
             pipeline=comparison.pipeline.name,
             tile=tile,
             rasters=rasters,
@@ -227,7 +256,7 @@ def tasks_of(
         fit_s = 0.0
 
 
-def by_place(tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
+def by_place(tasks: Sequence[PlannedTask]) -> View[PlannedTask]:
     """Return tasks in an order in which areas that lie close together follow one another, in whatever order they are named.
 
     Small areas share blocks with their neighbours: who does one after the other decodes these blocks once. The tiles of an
@@ -242,15 +271,26 @@ def by_place(tasks: Sequence[PlannedTask]) -> list[PlannedTask]:
     ------
     Morton, G. M. (1966): A computer oriented geodetic data base and a new technique in file sequencing.
     """
-    order: dict[str, tuple[tuple[str, ...], str, int]] = {}
+    known: dict[_Files, int] = {}
+    files, blocks = array("q"), array("q")
+    former, number = "", 0
     for task in tasks:
-        if task.comparison_key not in order:
-            order[task.comparison_key] = _place(task.comparisons[task.number])
-    return sorted(tasks, key=lambda task: order[task.comparison_key])
+        if task.comparison_key != former:
+            former = task.comparison_key
+            own, block = _place(task.comparisons[task.number])
+            number = known.setdefault(own, len(known))
+        files.append(number)
+        blocks.append(block)
+    rank = {number: place for place, (_, number) in enumerate(sorted(known.items()))}
+    return View(tasks, np.lexsort((blocks, [rank[number] for number in files])).tolist())
 
 
-def _place(comparison: Comparison) -> tuple[tuple[str, ...], str, int]:
-    """What files an area is read from, and where its middle lies in them: the number of the lattice block on a Z-curve."""
+_Files = tuple[tuple[str, ...], str]
+"""What an area is read from: digests of the scenes, and their CRS."""
+
+
+def _place(comparison: Comparison) -> tuple[_Files, int]:
+    """What an area is read from, and where its middle lies in it: the number of the lattice block on a Z-curve."""
     scenes = tuple(scene.digest for group in (comparison.before, comparison.after) for scene in group.scenes)
     left, bottom, right, top = comparison.area.geometry.bounds
     grid, (height, width) = comparison.grid, (BLOCK_PX * px for px in comparison.grid.pixel_size)
@@ -259,7 +299,7 @@ def _place(comparison: Comparison) -> tuple[tuple[str, ...], str, int]:
     along = ((left + right) / 2 - grid.transform.c % width) // width
     row, col = 2**24 + int(down), 2**24 + int(along)
     number = sum((row >> bit & 1) << 2 * bit + 1 | (col >> bit & 1) << 2 * bit for bit in range(26))
-    return scenes, grid.crs.srs, number
+    return (scenes, grid.crs.srs), number
 
 
 def _own_folder(comparison: Comparison) -> str:

@@ -221,6 +221,10 @@ def write_geopackage(
         _check(beside, path, counts)
 
 
+# What comes more than once is among the first few texts of a column; elsewhere every text is another one.
+_MOST_SHARED = 256
+
+
 class _Column:
     """The values of one column, as they come, and which of them there are; a text that comes again is held once."""
 
@@ -234,7 +238,9 @@ class _Column:
         """Enter a value."""
         self.absent.append(value is None)
         if self.kind == _TEXT:
-            self.values.append(value and self._texts.setdefault(value, value))
+            if value and len(self._texts) < _MOST_SHARED:
+                self._texts.setdefault(value, value)
+            self.values.append(self._texts.get(value, value))
         else:
             self.values.append(0 if value is None else value)
 
@@ -268,7 +274,9 @@ def _write_layer(
 ) -> None:
     import pyogrio.raw  # noqa: PLC0415 - brings pandas along where it is imported first, which workers never need
 
-    data, absent = zip(*(column.arrays() for column in table.columns.values()), strict=True)
+    names = list(table.columns)
+    # Each column goes as its arrays are made.
+    data, absent = zip(*(table.columns.pop(name).arrays() for name in names), strict=True)
     code = crs.to_epsg()
     first = not path.exists()
     with warnings.catch_warnings():
@@ -277,7 +285,7 @@ def _write_layer(
             path,
             np.array(table.outlines, object),
             data,
-            list(table.columns),
+            names,
             absent,
             crs=f"EPSG:{code}" if code else crs.to_wkt("WKT1_GDAL"),
             layer=layer,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..codes import State
 from ..raster import write_cog
-from .plan import PlannedTask, slug
+from .plan import TasksOf, slug
 from .tile import TileResult
 
 OUTSIDE = 255
 
 
-def write_rasters(folder: Path, tasks: Mapping[str, Sequence[PlannedTask]]) -> None:
+def write_rasters(folder: Path, tasks: TasksOf) -> None:
     """Write ``score_<area>_<pipeline>.tif`` and ``valid_<area>_<pipeline>.tif`` for every comparison.
 
     The score is float32, NaN where nothing was decided; valid is uint8: 1 seen in both dates, 0 not, 255 outside the area
@@ -26,9 +25,9 @@ def write_rasters(folder: Path, tasks: Mapping[str, Sequence[PlannedTask]]) -> N
     folder
         The run's folder.
     tasks
-        All tasks of the run by key of their comparison, whose results were kept with their rasters.
+        All tasks of the run by comparison, whose results were kept with their rasters.
     """
-    for _, own in sorted(tasks.items()):
+    for own in filter(len, tasks):
         comparison = own[0].task.comparison
         score = np.full(comparison.grid.shape, np.nan, np.float32)
         valid = np.full(comparison.grid.shape, OUTSIDE, np.uint8)

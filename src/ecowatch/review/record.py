@@ -13,15 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from ..areas import Area, overlaps_between, union_area_m2
+from ..areas import overlaps_between, union_area_m2
 from ..atomic import replacing, storage_error
 from ..codes import Limit
 from ..grid import geodesic_area_m2
 from ..patches import limits_of
 from ..settings import Pipeline
-from .fit import Fit
 from .plan import Plan
 from .result import AreaResult
 from .versions import software_versions
@@ -113,39 +113,38 @@ class Totals:
     """The totals of a run in hectares, area by area; ground that lies in several areas is counted once."""
 
     def __init__(self) -> None:
-        self._areas: dict[str, Area] = {}
+        self._crs: CRS | None = None
+        self._areas: dict[str, BaseGeometry] = {}
         self._patches: list[BaseGeometry] = []
         self._patches_m2: list[float] = []
 
     def add(self, result: AreaResult) -> None:
         """Enter what was found of an area."""
-        self._areas[result.area.area_id] = result.area
+        self._crs = result.area.crs
+        self._areas[result.area.area_id] = result.area.geometry
         self._patches += [row["geometry"] for row in result.patches]
         self._patches_m2 += [row["area_m2"] for row in result.patches]
 
     def told(self) -> dict[str, Any]:
         """Return them."""
-        areas = list(self._areas.values())
-        if not areas:
+        if self._crs is None:
             return {"patches": 0, "patch_ha": 0.0, "area_ha": 0.0, "overlaps": []}
-        crs = areas[0].crs
+        overlaps = overlaps_between(self._areas, self._crs)
         return {
             "patches": len(self._patches),
-            "patch_ha": round(union_area_m2(self._patches, crs, self._patches_m2) / 1e4, 4),
-            "area_ha": round(union_area_m2([area.geometry for area in areas], crs) / 1e4, 4),
-            "overlaps": [{"areas": [a, b], "ha": round(m2 / 1e4, 4)} for a, b, m2 in overlaps_between(areas)],
+            "patch_ha": round(union_area_m2(self._patches, self._crs, self._patches_m2) / 1e4, 4),
+            "area_ha": round(union_area_m2(list(self._areas.values()), self._crs) / 1e4, 4),
+            "overlaps": [{"areas": [a, b], "ha": round(m2 / 1e4, 4)} for a, b, m2 in overlaps],
         }
 
 
-def coverage_row(result: AreaResult, fits: Mapping[str, Fit]) -> dict[str, Any]:
+def coverage_row(result: AreaResult) -> dict[str, Any]:
     """Return the pixel accounting of an area under a pipeline, and what it was judged on.
 
     Parameters
     ----------
     result
         What was found of it.
-    fits
-        By key of the comparison.
 
     Raises
     ------
@@ -166,7 +165,7 @@ def coverage_row(result: AreaResult, fits: Mapping[str, Fit]) -> dict[str, Any]:
         "observed_share": c.observed_share,
         "inputs": _inputs(result),
         "why": comparison.why if comparison else None,
-        "fit": dataclasses.asdict(fits[comparison.key]) if comparison else None,
+        "fit": dataclasses.asdict(result.fit) if result.fit else None,
         "note": result.note,
     }
 
@@ -198,7 +197,6 @@ def write_record(
     failures: Sequence[Mapping[str, Any]],
     *,
     made: Mapping[str, Any],
-    fits: Mapping[str, Fit],
     doing: Doing,
     digests: Mapping[str, str],
 ) -> None:
@@ -212,8 +210,6 @@ def write_record(
         What was to be done, what was done, what was not.
     made
         What `provenance` says.
-    fits
-        By key of the comparison.
     doing
         When, by how many tasks and where: allowed here, and only here.
     digests
@@ -247,6 +243,6 @@ def write_record(
         stream.write('\n },\n "coverage": [')
         for number, result in enumerate(results):
             sums.add(result)
-            row = json.dumps(coverage_row(result, fits), ensure_ascii=False, default=str)
+            row = json.dumps(coverage_row(result), ensure_ascii=False, default=str)
             stream.write(f"{',' if number else ''}\n  {row}")
         stream.write(f'\n ],\n "totals": {json.dumps(sums.told(), ensure_ascii=False)}\n}}\n')

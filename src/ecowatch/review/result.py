@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from pyproj import CRS
 from ..areas import Area, Carriers, Overlay
 from ..codes import Carrier
 from ..settings import Pipeline
+from .fit import Fit
 from .pair import Comparison
 
 _SEA = (Carrier.SHORELINE, Carrier.NEARSHORE)
@@ -47,8 +48,8 @@ class AreaResult:
         In the output CRS.
     pipeline
         None where the area had no scenes at all.
-    comparison
-        None where no pair could be compared.
+    comparison, fit
+        What was compared and how it was fitted; None where no pair could be compared.
     coverage
         Pixel accounting; zero pixels where there was no grid.
     patches, roads, suppressed
@@ -71,6 +72,7 @@ class AreaResult:
     unseen: tuple[Mapping[str, Any], ...] = ()
     shift_measured_px: float | None = None
     shift_px: float | None = None
+    fit: Fit | None = None
     note: str | None = None
 
 
@@ -92,16 +94,17 @@ class Surroundings:
 
     crs: CRS
     allowed: frozenset[str]
-    areas: tuple[Area, ...]
+    areas: Sequence[Area]
     carriers: Carriers | None = None
 
     def placed(self, area: Area) -> Area:
         """Return an area in the output CRS: the one that is here already, moved from its source at once, where it is."""
-        return self._by_id.get(area.area_id) or area.in_crs(self.crs, self.allowed)
+        number = self._numbers.get(area.area_id)
+        return area.in_crs(self.crs, self.allowed) if number is None else self.areas[number]
 
     @cached_property
-    def _by_id(self) -> dict[str, Area]:
-        return {area.area_id: area for area in self.areas}
+    def _numbers(self) -> dict[str, int]:
+        return {area.area_id: number for number, area in enumerate(self.areas)}
 
     @cached_property
     def area_overlay(self) -> Overlay:

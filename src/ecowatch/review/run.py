@@ -10,7 +10,6 @@ from typing import Any
 
 from pyproj import CRS
 
-from ..areas import Area
 from ..atomic import lost_error
 from ..digests import sha256_of
 from ..errors import ExitCode
@@ -20,13 +19,13 @@ from .assemble import assemble, not_compared
 from .engine import started
 from .kept import KeptFits, drop_damaged, fit_path, seal, seal_path
 from .lock import review_lock, sweep_work
-from .plan import Plan, PlannedTask, by_place, make_plan, planned_tasks, work_folder
+from .plan import Plan, PlannedTask, TasksOf, by_place, make_plan, planned_tasks, work_folder
 from .product import write_geopackage
 from .rasters import write_rasters
 from .record import RECORD_NAME, Doing, products_beside, provenance, read_record, write_record
 from .result import AreaResult, Surroundings
 from .shelf import Shelf, View
-from .stages import Lookings, Measure, Progress, TaskResult, TasksByKey, done_tasks, looks_all, measured
+from .stages import Lookings, Measure, Progress, TaskResult, done_tasks, looks_all, measured
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def run_review(
     *,
     progress: Progress | None = None,
     products: Iterable[Product] = (),
-    shuffle: Callable[[list[PlannedTask]], list[PlannedTask]] | None = None,
+    shuffle: Callable[[Sequence[PlannedTask]], Sequence[PlannedTask]] | None = None,
 ) -> RunResult:
     """Carry out a review and write its products.
 
@@ -91,7 +90,7 @@ def run_plan(
     *,
     progress: Progress | None = None,
     products: Iterable[Product] = (),
-    shuffle: Callable[[list[PlannedTask]], list[PlannedTask]] | None = None,
+    shuffle: Callable[[Sequence[PlannedTask]], Sequence[PlannedTask]] | None = None,
     measure: Measure = measured,
 ) -> RunResult:
     """Carry out a plan, as `run_review` does; `measure` brings fits and tiles about, or finds what shards left.
@@ -108,7 +107,7 @@ def run_plan(
                 accounts.write()
             return RunResult(plan, plan.run_folder, (), (), reused=True, tasks=accounts.totals())
         accounts.begin()
-        tasks = by_place(planned_tasks(plan, cluster))
+        tasks: Sequence[PlannedTask] = by_place(planned_tasks(plan, cluster))
         if shuffle is not None:
             tasks = shuffle(tasks)
         return _carry_out(plan, cluster, accounts, tasks, progress or (lambda *_: None), products, measure)
@@ -123,28 +122,26 @@ def _carry_out(
     products: Iterable[Product],
     measure: Measure,
 ) -> RunResult:
-    by_key: dict[str, list[PlannedTask]] = {}
-    for task in tasks:
-        by_key.setdefault(task.comparison_key, []).append(task)
+    tasks_of = TasksOf(tasks, len(plan.comparisons))
     for comparison in plan.comparisons:
         if damaged := drop_damaged(seal_path(plan, comparison)):
             report(comparison.area.area_id, "damaged", len(damaged), len(damaged))
     with started(cluster) as engine:
         fits, failures = measure(engine, plan, tasks, report, accounts)
-        looked = looks_all(engine, plan, by_key, fits, report, accounts)
+        looked = looks_all(engine, plan, tasks_of, fits, report, accounts)
         failures += looked.failures
     for stage in STAGES:
         accounts.settle(stage)
-    for comparison in plan.comparisons:
-        tiles = (t.path for t in done_tasks(by_key, comparison))
-        kept = (*tiles, *looked.paths(comparison.key), fit_path(plan, comparison))
+    for number, comparison in enumerate(plan.comparisons):
+        tiles = (task.path for task in done_tasks(tasks_of[number]))
+        kept = (*tiles, *looked.paths(number), fit_path(plan, comparison))
         seal(seal_path(plan, comparison), [path for path in kept if path.exists()])
-    results = _assembled(plan, by_key, fits, looked, failures)
+    results = _assembled(plan, tasks_of, fits, looked, failures)
     accounts.check()
     with products_beside(plan.run_folder) as beside:
         if plan.review.output.rasters:
-            write_rasters(beside, by_key)
-        _publish(beside, plan, results, fits, failures, products, accounts, cluster)
+            write_rasters(beside, tasks_of)
+        _publish(beside, plan, results, failures, products, accounts, cluster)
     result = RunResult(plan, plan.run_folder, results, tuple(failures), reused=False, tasks=accounts.totals())
     accounts.close([vars(f) for f in failures], int(result.exit_code))
     return result
@@ -161,18 +158,18 @@ def _complete(folder: Path, record: Mapping[str, Any]) -> bool:
 
 def _assembled(
     plan: Plan,
-    tasks: TasksByKey,
+    tasks: TasksOf,
     fits: KeptFits,
     looked: Lookings,
     failures: Sequence[TaskResult],
 ) -> Sequence[AreaResult]:
     crs = CRS.from_user_input(plan.review.output.crs)
-    placed = tuple(area.in_crs(crs, plan.allowed) for area in plan.neighbours)
+    placed = Shelf(area.in_crs(crs, plan.allowed) for area in plan.neighbours)
     carriers = plan.carriers.in_crs(crs, plan.allowed) if plan.carriers else None
     surroundings = Surroundings(crs, plan.allowed, placed, carriers)
     told = {(f.area_id, f.what): str(f.error) for f in failures}
-    # An area in the output CRS is held above; its comparison is the plan's, and put back when a result is asked for.
-    held: Shelf[tuple[AreaResult, int | None]] = Shelf(common=(Area,))
+    # A comparison is the plan's, and put back when a result is asked for.
+    held: Shelf[tuple[AreaResult, int | None]] = Shelf()
     names: list[tuple[str, str]] = []
 
     def keep(result: AreaResult, number: int | None = None) -> None:
@@ -184,19 +181,19 @@ def _assembled(
         return result if number is None else replace(result, comparison=plan.comparisons[number])
 
     for number, comparison in enumerate(plan.comparisons):
-        key, area_id = comparison.key, comparison.area.area_id
-        if key not in fits:
+        area_id = comparison.area.area_id
+        if number not in fits:
             error = told.get((area_id, f"fit {comparison.pipeline.name}"))
             if error is None:
                 raise lost_error(fit_path(plan, comparison), FileNotFoundError("it is gone"))
             keep(not_compared(comparison.area, comparison.pipeline, error, surroundings))
             continue
-        missing = [t for t in tasks.get(key, ()) if not t.path.exists()]
+        missing = [task for task in tasks[number] if not task.path.exists()]
         for task in missing:
             if (area_id, task.name) not in told:
                 raise lost_error(task.path, FileNotFoundError("it is gone"))
         bad = [t.tile for t in missing]
-        keep(assemble(comparison, fits[key], *looked.of(key), bad, surroundings), number)
+        keep(assemble(comparison, fits[number], *looked.of(number), bad, surroundings), number)
     for lone in plan.unpaired:
         keep(not_compared(lone.area, lone.pipeline, f"{lone.code}: {lone.finding}", surroundings))
     return View(held, sorted(range(len(names)), key=names.__getitem__), whole)
@@ -206,7 +203,6 @@ def _publish(
     folder: Path,
     plan: Plan,
     results: Sequence[AreaResult],
-    fits: KeptFits,
     failures: Sequence[TaskResult],
     products: Iterable[Product],
     accounts: Accounts,
@@ -232,4 +228,4 @@ def _publish(
     }
     rows = [vars(f) for f in failures]
     doing = Doing(accounts.started, accounts.totals(), accounts.by_area(), place)
-    write_record(folder / RECORD_NAME, plan, results, rows, made=made, fits=fits, doing=doing, digests=digests)
+    write_record(folder / RECORD_NAME, plan, results, rows, made=made, doing=doing, digests=digests)

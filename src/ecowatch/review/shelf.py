@@ -37,8 +37,8 @@ class Shelf(Sequence[Held]):
     values
         The first ones.
     common
-        Types whose values many others share, besides scenes, pipelines and reference systems: each of these is held once, as
-        it is.
+        Types whose values many others share, besides scenes, pipelines, reference systems, shelves and views of them: each of
+        these is held once, as it is.
     """
 
     def __init__(self, values: Iterable[Held] = (), *, common: tuple[type, ...] = ()) -> None:
@@ -48,7 +48,7 @@ class Shelf(Sequence[Held]):
         self._common: list[Any] = []
         self._numbers: dict[int, int] = {}
         # Asked by type in compiled code: a function that is asked of every part of a value takes twice the time of all else.
-        self._ways = copyreg.dispatch_table | dict.fromkeys(_COMMON + common, self._as_common)
+        self._ways = copyreg.dispatch_table | dict.fromkeys((*_COMMON, Shelf, View, *common), self._as_common)
         self._last: tuple[int, Held] | None = None
         self._lock = Lock()
         for value in values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +24,12 @@ from .ingest import ingest, reading_copies, sound_copies, with_copies
 from .kept import KeptFits, fit_path
 from .look import CHUNK, NOT_LOOKED, Looked, look_at, look_order, looks_of, looks_text
 from .pair import Comparison
-from .plan import Plan, PlannedTask
+from .plan import Plan, PlannedTask, TasksOf
 from .shelf import Shelf, View
 from .tile import Task, TileResult, process
 
 Progress = Callable[[str, str, int, int], None]
 """Called with area, step, done, total."""
-
-
-TasksByKey = Mapping[str, Sequence[PlannedTask]]
-"""Tasks by the key of their comparison."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +66,27 @@ def _do_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> None:
 def fit_all(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
 ) -> tuple[KeptFits, list[TaskResult]]:
-    """Fit what is not fitted yet, in the order of the tasks; return the fits by key of the comparison, and what failed."""
-    seconds = {t.comparison_key: t.fit_seconds for t in tasks if t.fit_seconds}
-    order = {key: number for number, key in enumerate(dict.fromkeys(t.comparison_key for t in tasks))}
-    todo: list[tuple[int, int]] = []
+    """Fit what is not fitted yet, in the order of the tasks; return the fits by number of the comparison, and what failed."""
+    # Areas that touch no block have no tasks.
+    seconds = array("d", [math.inf]) * len(plan.comparisons)
+    turn = array("q", [len(tasks)]) * len(plan.comparisons)
+    for place, task in enumerate(tasks):
+        turn[task.number] = min(turn[task.number], place)
+        if task.fit_seconds:
+            seconds[task.number] = task.fit_seconds
+    todo = array("q")
     for number, comparison in enumerate(plan.comparisons):
         kept = fit_path(plan, comparison).exists()
         accounts.expect("fit", comparison.area.area_id, kept=kept)
         if not kept:
-            # Areas that touch no block have no tasks.
-            todo.append((order.get(comparison.key, len(order)), number))
+            todo.append(number)
     hands = engine.hands(len(todo))
 
     def jobs() -> Iterator[Job]:
-        for _, number in sorted(todo):
+        for number in sorted(todo, key=turn.__getitem__):
             c = plan.comparisons[number]
             arguments = c, fit_path(plan, c), engine.reading, hands
-            yield Job((c.area.area_id, f"fit {c.pipeline.name}"), _do_fit, arguments, seconds.get(c.key, math.inf))
+            yield Job((c.area.area_id, f"fit {c.pipeline.name}"), _do_fit, arguments, seconds[number])
 
     failures: list[TaskResult] = []
     for done, ((area_id, what), error) in enumerate(engine.each(jobs(), count=len(todo)), 1):
@@ -101,15 +101,14 @@ def tiles_all(
     engine: Engine, tasks: Sequence[PlannedTask], fits: KeptFits, report: Progress, accounts: Accounts
 ) -> list[TaskResult]:
     """Process the tiles that are not done yet; return what failed."""
-    todo = []
-    for item in tasks:
+    places = array("q")
+    for place, item in enumerate(tasks):
         kept = item.path.exists()
         accounts.expect("tile", item.area_id, kept=kept)
-        if not kept and item.comparison_key in fits:
-            todo.append(item)
-    jobs = (
-        Job(t, _do_tile, (t.task, fits[t.comparison_key], t.path, engine.reading), t.seconds, _row_of(t)) for t in todo
-    )
+        if not kept and item.number in fits:
+            places.append(place)
+    todo: View[PlannedTask] = View(tasks, places)
+    jobs = (Job(t, _do_tile, (t.task, fits[t.number], t.path, engine.reading), t.seconds, _row_of(t)) for t in todo)
     failures: list[TaskResult] = []
     for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
         report(item.area_id, "tile", done, len(todo))
@@ -125,7 +124,7 @@ def _row_of(item: PlannedTask) -> tuple[str, int]:
 
 
 Measure = Callable[[Engine, Plan, Sequence[PlannedTask], Progress, Accounts], tuple[KeptFits, list[TaskResult]]]
-"""Brings fits and tiles about; returns the fits by key of the comparison, and what failed."""
+"""Brings fits and tiles about; returns the fits by number of the comparison, and what failed."""
 
 
 def measured(
@@ -184,9 +183,9 @@ class Lookings:
     found
         What the tiles of each comparison found, and the looks that were taken there.
     places
-        By key of the comparison: its place in `found`.
+        By number of the comparison: its place in `found`; -1 where it was not fitted.
     chunks
-        By key of the comparison: candidates that were looked at afterwards.
+        By number of the comparison: candidates that were looked at afterwards.
     not_looked
         Files of those chunks that could not be looked at, or not as a whole.
     failures
@@ -194,16 +193,16 @@ class Lookings:
     """
 
     found: Shelf[tuple[Found, list[Looked]]]
-    places: Mapping[str, int]
-    chunks: Mapping[str, Sequence[_Chunk]]
+    places: Sequence[int]
+    chunks: Mapping[int, Sequence[_Chunk]]
     not_looked: Set[Path]
     failures: list[TaskResult]
 
-    def paths(self, key: str) -> list[Path]:
+    def paths(self, number: int) -> list[Path]:
         """Return the files in which later looks at the candidates of a comparison are kept."""
-        return [chunk.path for chunk in self.chunks.get(key, ())]
+        return [chunk.path for chunk in self.chunks.get(number, ())]
 
-    def of(self, key: str) -> tuple[Found, list[Looked]]:
+    def of(self, number: int) -> tuple[Found, list[Looked]]:
         """Return what was found of a comparison, and a look at each of its candidates.
 
         Raises
@@ -211,9 +210,9 @@ class Lookings:
         StorageError
             ``KEPT_LOST`` where looks that were taken are not there any more.
         """
-        found, early = self.found[self.places[key]]
+        found, early = self.found[self.places[number]]
         looks = list(early)
-        for chunk in self.chunks.get(key, ()):
+        for chunk in self.chunks.get(number, ()):
             path = _in_part(chunk.path) if chunk.path in self.not_looked else chunk.path
             if path == chunk.path or path.exists():
                 for i, look in zip(chunk.candidates, _kept_looks(path), strict=True):
@@ -222,30 +221,29 @@ class Lookings:
 
 
 def looks_all(
-    engine: Engine, plan: Plan, tasks: TasksByKey, fits: KeptFits, report: Progress, accounts: Accounts
+    engine: Engine, plan: Plan, tasks: TasksOf, fits: KeptFits, report: Progress, accounts: Accounts
 ) -> Lookings:
     """Look at all candidates again; one that cannot be looked at stays, at the lowest stage, and the failure is told."""
     found: Shelf[tuple[Found, list[Looked]]] = Shelf()
-    places: dict[str, int] = {}
-    chunks: dict[str, list[_Chunk]] = {}
+    places = array("q")
+    chunks: dict[int, list[_Chunk]] = {}
     todo: list[_Chunk] = []
     for number, comparison in enumerate(plan.comparisons):
-        key = sys.intern(comparison.key)
-        if key not in fits:
+        places.append(len(found) if number in fits else -1)
+        if number not in fits:
             continue
-        tiles = [TileResult.load(t.path) for t in done_tasks(tasks, comparison)]
+        tiles = [TileResult.load(task.path) for task in done_tasks(tasks[number])]
         own = found_in(comparison, tiles)
         # Candidates that lay in a tile whole were looked at there, while its blocks were at hand.
         known = {patch: look for tile in tiles for patch, look in tile.looks.items()}
         names = [patch_key(patch) for patch in own.patches]
-        places[key] = len(found)
         found.append((own, [known.get(name, NOT_LOOKED) for name in names]))
         order = [i for i in look_order(own.patches) if names[i] not in known]
         for chosen in (order[i : i + CHUNK] for i in range(0, len(order), CHUNK)):
             runs = b"".join(own.patches[i].runs.tobytes() for i in chosen)
-            name = f"look.{hashlib.sha256(key.encode() + runs).hexdigest()[:20]}.json"
-            chunk = _Chunk(number, places[key], chosen, fit_path(plan, comparison).with_name(name))
-            chunks.setdefault(key, []).append(chunk)
+            name = f"look.{hashlib.sha256(comparison.key.encode() + runs).hexdigest()[:20]}.json"
+            chunk = _Chunk(number, places[number], chosen, fit_path(plan, comparison).with_name(name))
+            chunks.setdefault(number, []).append(chunk)
             kept = chunk.path.exists()
             accounts.expect("look", comparison.area.area_id, kept=kept)
             if not kept:
@@ -256,7 +254,7 @@ def looks_all(
         for chunk in todo:
             c, own = plan.comparisons[chunk.comparison], found[chunk.found][0]
             patches = [own.patches[i] for i in chunk.candidates]
-            arguments = with_copies(c, copies), fits[c.key], patches, chunk.path, engine.reading
+            arguments = with_copies(c, copies), fits[chunk.comparison], patches, chunk.path, engine.reading
             yield Job((c.area.area_id, f"look {c.pipeline.name}", chunk.path), _do_look, arguments)
 
     failures: list[TaskResult] = []
@@ -279,6 +277,6 @@ def _kept_looks(path: Path) -> list[Looked]:
         raise damaged_error(path, error) from error
 
 
-def done_tasks(tasks: TasksByKey, comparison: Comparison) -> list[PlannedTask]:
-    """Return the tasks of a comparison whose result is there."""
-    return [t for t in tasks.get(comparison.key, ()) if t.path.exists()]
+def done_tasks(tasks: Iterable[PlannedTask]) -> list[PlannedTask]:
+    """Return the tasks whose result is there."""
+    return [task for task in tasks if task.path.exists()]
