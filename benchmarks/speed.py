@@ -79,6 +79,9 @@ def whole_scene(folder: Path, review: Path, kind: str, options: argparse.Namespa
         for count in counts:
             pool = stack.enter_context(decoder(folder, kind, count))
             ready(f"decode x{count}", lambda pool=pool: spent(pool.run))  # type: ignore[misc]
+            if "fast" in READERS and count == options.workers:
+                pool = stack.enter_context(decoder(folder, kind, count, fast=True))
+                ready(f"decode with fast x{count}", lambda pool=pool: spent(pool.run))  # type: ignore[misc]
             for reader in READERS:
                 how = stack.enter_context(workers_up(How(reader, kind, count)))
                 ready(f"{reader} x{count}", in_process(review, how))
@@ -95,6 +98,11 @@ def whole_scene(folder: Path, review: Path, kind: str, options: argparse.Namespa
         # What this machine gives to work without any serial part: no chain scales better.
         "decode_one_over_two_workers": ratio(wall(found["decode x1"]), wall(found[f"decode {most}"])),
     }
+    if "fast" in READERS:
+        # What the fast reader leaves of the time of mere decoding: CPU seconds for all that is no decoding.
+        alone = found[f"decode with fast {most}"]
+        kept["fast_decode_over_decode"] = ratio(wall(alone), wall(found[f"decode {most}"]))
+        kept["fast_decode_cpu_s"] = median(cpu(alone))
     for reader, ending in (("fast", ""), ("rasterio", "_rasterio")):
         if reader in READERS:
             both, one = found[f"{reader} {most}"], found[f"{reader} x1"]
