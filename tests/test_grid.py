@@ -17,12 +17,15 @@ from ecowatch.grid import (
     Grid,
     Window,
     coordinate_transformer,
+    epsg_of,
     geodesic_area_m2,
     geodesic_areas_m2,
     geodesic_length_m,
     lattice_grid,
+    same_crs,
     transformed,
     utm_crs,
+    wkt_of,
 )
 
 UTM = CRS.from_epsg(32650)
@@ -176,3 +179,14 @@ def test_utm_zone_of_a_place() -> None:
     assert utm_crs(117, 31).to_epsg() == 32650
     assert utm_crs(-75, -1).to_epsg() == 32718
     assert utm_crs(180, 0).to_epsg() == 32660
+
+
+def test_what_is_kept_of_a_crs_is_what_proj_says() -> None:
+    local = CRS.from_proj4("+proj=tmerc +lon_0=117.3 +ellps=GRS80 +units=m +no_defs")
+    known = [CRS.from_epsg(code) for code in (4326, 4490, 32650, 4549)]
+    known += [local, CRS.from_wkt(known[2].to_wkt("WKT1_GDAL")), CRS.from_wkt(known[2].to_wkt()), known[2].geodetic_crs]
+    for _ in range(2):
+        assert [wkt_of(crs) for crs in known] == [crs.to_wkt() for crs in known]
+        assert [epsg_of(crs) for crs in known] == [crs.to_epsg() for crs in known]
+        for crs in known:
+            assert [same_crs(crs, other) for other in known] == [crs == other for other in known]

@@ -22,6 +22,9 @@ from .errors import GridError
 BLOCK_PX = 512
 """Side of a lattice block: the unit that is read and computed, whatever the tile size."""
 
+CGCS2000 = CRS.from_epsg(4490)
+"""China Geodetic Coordinate System 2000, longitude and latitude."""
+
 # CGCS2000 uses this ellipsoid; it differs from WGS 84 by 0.1 mm in the semi-minor axis.
 _GEOD = Geod(ellps="GRS80")
 # Edges are cut to this length before they are taken as geodesics: parts then add up to their union within 1 m².
@@ -198,10 +201,46 @@ def lattice_grid(reference: Grid, bounds: tuple[float, float, float, float]) -> 
 def utm_crs(longitude: float, latitude: float) -> CRS:
     """Return the WGS 84 / UTM zone of a point; used where all scenes of an area are geographic."""
     zone = min(int((longitude + 180) // 6) + 1, 60)
-    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
+    return _of_epsg((32600 if latitude >= 0 else 32700) + zone)
+
+
+@lru_cache(maxsize=120)
+def _of_epsg(code: int) -> CRS:
+    return CRS.from_epsg(code)
 
 
 # Kept by the text that a CRS was made from: its own hash is that of its WKT, which PROJ writes anew each time.
+@lru_cache(maxsize=256)
+def _wkt(crs: str) -> str:
+    return str(CRS.from_user_input(crs).to_wkt())
+
+
+def wkt_of(crs: CRS) -> str:
+    """Return the WKT of a CRS, kept: for ten thousand areas on one grid it is asked some fifty thousand times."""
+    return _wkt(crs.srs)
+
+
+@lru_cache(maxsize=256)
+def _epsg(crs: str) -> int | None:
+    code: int | None = CRS.from_user_input(crs).to_epsg()
+    return code
+
+
+def epsg_of(crs: CRS) -> int | None:
+    """Return the number that a CRS surely has in the register of EPSG, None where it has none; kept, too."""
+    return _epsg(crs.srs)
+
+
+@lru_cache(maxsize=256)
+def _same(crs: str, other: str) -> bool:
+    return bool(CRS.from_user_input(crs) == CRS.from_user_input(other))
+
+
+def same_crs(crs: CRS, other: CRS) -> bool:
+    """Tell whether two CRS are one; kept, too."""
+    return crs is other or _same(crs.srs, other.srs)
+
+
 @lru_cache(maxsize=256)
 def _transformer(source: str, target: str, allow_ballpark: bool) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True, allow_ballpark=allow_ballpark, only_best=True)
@@ -266,7 +305,7 @@ def transformed(
     geometry: BaseGeometry, source: CRS, target: CRS, allowed: frozenset[str] = frozenset()
 ) -> BaseGeometry:
     """Return `geometry` in `target` coordinates; see `coordinate_transformer` for what is refused."""
-    if source == target:
+    if same_crs(source, target):
         return geometry
     transformer = coordinate_transformer(source, target, allowed)
 

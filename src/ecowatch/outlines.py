@@ -14,9 +14,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from .codes import Zone
-from .grid import geodesic_area_m2
-
-CGCS2000 = CRS.from_epsg(4490)
+from .grid import CGCS2000, geodesic_area_m2
 
 _STRICTNESS: dict[str, int] = {
     Zone.CORE: 3,

@@ -14,7 +14,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from ..errors import BoundaryError
-from ..grid import geodesic_area_m2, transformed
+from ..grid import epsg_of, geodesic_area_m2, same_crs, transformed, wkt_of
 
 _FINE_DEG = 0.001
 _FINE_M = 100.0
@@ -84,7 +84,7 @@ class Area:
         BoundaryError
             ``OUTSIDE_CRS`` where the target projection has no coordinates for the area.
         """
-        if crs == self.crs:
+        if same_crs(crs, self.crs):
             return self
         return replace(
             self,
@@ -199,8 +199,8 @@ def boundary_version(head: Sequence[str], crs: CRS, parts: Sequence[tuple[str, B
 
 def crs_name(crs: CRS) -> str:
     """Return ``EPSG:…`` where the CRS is one of that register, else its WKT."""
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else crs.to_wkt()
+    code = epsg_of(crs)
+    return f"EPSG:{code}" if code else wkt_of(crs)
 
 
 def _canonical_wkb(geometry: BaseGeometry, decimals: int) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pyproj import CRS
 
-from ..outlines import CGCS2000, BoundaryDiff, diff_outlines
+from ..grid import CGCS2000
+from ..outlines import BoundaryDiff, diff_outlines
 from .model import Area
 
 

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from ..areas import Area, majority, overlap_shares_of, prepared
 from ..codes import Activity, Carrier, NotObserved
-from ..grid import Grid, Window, geodesic_areas_m2, geodesic_length_m, transformed
+from ..grid import Grid, Window, geodesic_areas_m2, geodesic_length_m, transformed, wkt_of
 from ..patches import (
     Evidence,
     PixelPatch,
@@ -306,7 +306,7 @@ def smallest_area_m2(activity: Activity, minimum: MinimumArea) -> float:
 
 def _identities(comparison: Comparison, patches: Sequence[PixelPatch]) -> list[str]:
     """Identities from place and dates: the same patch found again gets the same one."""
-    transform, wkt = comparison.grid.transform, comparison.grid.crs.to_wkt()
+    transform, wkt = comparison.grid.transform, wkt_of(comparison.grid.crs)
     dates, found = (comparison.before.day_text, comparison.after.day_text), []
     for patch in patches:
         x, y = transform * (int(patch.runs[0, 1]), int(patch.runs[0, 0]))

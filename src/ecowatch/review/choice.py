@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from ..areas import Area
 from ..codes import State
 from ..errors import PairError, SceneError
-from ..grid import Grid, transformed
+from ..grid import CGCS2000, Grid, transformed
 from ..raster import burn, read_coarse
 from ..scenes import Scene, Unit
 from ..settings import DateRange, Pipeline, Prepare
@@ -262,8 +262,7 @@ def _sun(group: DateGroup, place: tuple[float, float]) -> float:
 
 def centre_of(area: Area, allowed: frozenset[str]) -> tuple[float, float]:
     """Return longitude and latitude of an area's centroid, degrees."""
-    geographic = CRS.from_epsg(4490)
-    point = transformed(area.geometry, area.crs, geographic, allowed | {"EPSG:4326=EPSG:4490"}).centroid
+    point = transformed(area.geometry, area.crs, CGCS2000, allowed | {"EPSG:4326=EPSG:4490"}).centroid
     return float(point.x), float(point.y)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import shapely
-from pyproj import CRS
 
 from ..areas import Area, Carriers, read_areas, read_carriers
 from ..errors import BoundaryError, ConfigError, EcowatchError, SceneError, UnavailableError
+from ..grid import CGCS2000
 from ..objects import is_object
 from ..scenes import INDEX_SUFFIX, Quarantined, Scene, find_scenes
 from ..settings import Pipeline, Review, SceneSource, load
@@ -145,12 +145,12 @@ def _boxes(
     if source.path.suffix != INDEX_SUFFIX:
         return None
     allowed = frozenset({*review.allow_datum, _SAME_DATUM})
-    return [area.in_crs(CRS.from_epsg(4490), allowed).geometry.bounds for area in areas]
+    return [area.in_crs(CGCS2000, allowed).geometry.bounds for area in areas]
 
 
 def _source(review: Review, name: str, scenes: Sequence[Scene]) -> Source:
-    geographic, allowed = CRS.from_epsg(4490), frozenset({*review.allow_datum, _SAME_DATUM})
-    outlines = shapely.STRtree([footprint(scene, geographic, allowed) for scene in scenes])
+    allowed = frozenset({*review.allow_datum, _SAME_DATUM})
+    outlines = shapely.STRtree([footprint(scene, CGCS2000, allowed) for scene in scenes])
     return Source(load(Pipeline, review.pipelines / f"{name}.toml"), scenes, outlines)
 
 
@@ -212,7 +212,7 @@ def pairs_of(inputs: Inputs) -> Iterator[Comparison | Unpaired]:
 def _pairs_of_area(inputs: Inputs, area: Area) -> Iterator[Comparison | Unpaired]:
     """The comparisons of one area under every pipeline, then those that join them, or why there are none."""
     review, allowed = inputs.review, frozenset(inputs.review.allow_datum)
-    outline = area.in_crs(CRS.from_epsg(4490), allowed).geometry
+    outline = area.in_crs(CGCS2000, allowed).geometry
     touched = False
     made: dict[str, Comparison] = {}
     for name, (pipeline, scenes, outlines) in inputs.sources.items():

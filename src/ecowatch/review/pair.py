@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from pyproj import CRS
 
 from .. import __version__
 from ..areas import Area
 from ..detect import WINDOWED
 from ..errors import PairError
-from ..grid import BLOCK_PX, Grid, lattice_grid, transformed, utm_crs
+from ..grid import BLOCK_PX, CGCS2000, Grid, epsg_of, lattice_grid, transformed, utm_crs, wkt_of
 from ..scenes import Scene
 from ..settings import DateRange, Pipeline
 from .choice import DateGroup, centre_of, choose_dates
@@ -100,7 +99,7 @@ class Comparison:
                 self.area.version,
                 self.period,
                 self.pipeline.digest(),
-                [grid.crs.to_wkt(), list(grid.transform)[:6], grid.shape],
+                [wkt_of(grid.crs), list(grid.transform)[:6], grid.shape],
                 self.roles,
                 [[scene.digest for scene in group.scenes] for group in (self.before, self.after)],
                 [
@@ -198,14 +197,15 @@ def area_grid(area: Area, scenes: Sequence[Scene], roles: Sequence[str], allowed
     """
     grids = [min((scene.band(r).layer.grid for r in roles), key=lambda g: g.pixel_m) for scene in scenes]
     projected = [g for g in grids if not g.crs.is_geographic]
-    centre = transformed(area.geometry, area.crs, CRS.from_epsg(4490), allowed | {"EPSG:4326=EPSG:4490"}).centroid
+    centre = transformed(area.geometry, area.crs, CGCS2000, allowed | {"EPSG:4326=EPSG:4490"}).centroid
     own_zone = utm_crs(centre.x, centre.y)
     if projected:
-        votes = Counter((g.crs.to_wkt(), g.pixel_size) for g in projected)
-        winner = max(
-            votes, key=lambda k: (votes[k], CRS.from_wkt(k[0]).to_epsg() == own_zone.to_epsg(), -k[1][0], k[0])
-        )
-        reference = next(g for g in projected if (g.crs.to_wkt(), g.pixel_size) == winner)
+        kinds = [(wkt_of(grid.crs), grid.pixel_size) for grid in projected]
+        votes = Counter(kinds)
+        first = {kind: projected[kinds.index(kind)] for kind in votes}
+        zone = epsg_of(own_zone)
+        winner = max(votes, key=lambda kind: (votes[kind], epsg_of(first[kind].crs) == zone, -kind[1][0], kind[0]))
+        reference = first[winner]
     else:
         pixel = round(grids[0].pixel_m, 2)
         reference = Grid.from_parts(own_zone, Affine(pixel, 0, 0, 0, -pixel, 0), (1, 1))
