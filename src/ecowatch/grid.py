@@ -227,7 +227,7 @@ def _epsg(crs: str) -> int | None:
 
 
 def epsg_of(crs: CRS) -> int | None:
-    """Return the number that a CRS surely has in the register of EPSG, None where it has none; kept, too."""
+    """Return the number that a CRS has in the register of EPSG, None where PROJ is not sure of any; kept, too."""
     return _epsg(crs.srs)
 
 

@@ -11,7 +11,9 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import TransverseMercatorConversion
 from shapely.geometry.base import BaseGeometry
 
-LEDGER_CRS = CRS.from_epsg(4490)
+from ..grid import CGCS2000
+
+LEDGER_CRS = CGCS2000
 _DECIMALS = 8
 
 

@@ -30,6 +30,7 @@ STAGES = ("ingest", "fit", "tile", "look")
 WORKER_DIED = "WORKER_DIED"
 """Code of a task that ended its worker each time it was tried alone."""
 _LISTED = 100
+# Figures of so few tasks are those of many areas; a large area has others after each of its tiles.
 _FEW = 8
 _EVERY_S = 1.0
 # Of ten thousand areas the file takes some hundredths of a second: it must not become a part of the run's time.

@@ -221,7 +221,8 @@ def write_geopackage(
         _check(beside, path, counts)
 
 
-# What comes more than once is among the first few texts of a column; elsewhere every text is another one.
+# Codes, dates and scenes come again and again and are few. Other texts differ from row to row, or are one object for all rows
+# of an area: to look for each of them among all former ones takes more memory than they do.
 _MOST_SHARED = 256
 
 
