@@ -20,7 +20,8 @@ from pathlib import Path
 from shapely.geometry.base import BaseGeometry
 
 import pairs
-from ecowatch.review.engine import Engine, Job, started
+from ecowatch.review.engine import Engine, started
+from ecowatch.review.jobs import Job
 from jobs import TileJob, nothing, tile, tile_jobs
 from reviews import READERS, How, Told, apart, review_file
 from turns import in_turn, keep, median, ratio, table

@@ -101,7 +101,8 @@ def test_forks_run_the_code_of_the_one_who_starts_them(tmp_path: Path) -> None:
 PROGRAM = """
 import os, sys, threading, time
 from pathlib import Path
-from ecowatch.review.engine import Job, started
+from ecowatch.review.engine import started
+from ecowatch.review.jobs import Job
 from ecowatch.settings import Cluster
 
 def tell(folder, name):

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from ecowatch.errors import ConfigError, ExitCode, UnavailableError
-from ecowatch.review.engine import Job, started
+from ecowatch.review.engine import started
+from ecowatch.review.jobs import Job
 from ecowatch.review.places import (
     DASK_SETTINGS,
     REMOTE_ENVIRONMENT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,24 @@ def test_a_plan_of_some_hundred_areas_equals_a_slow_oracle(folder: Path, tmp_pat
     assert len(lone) > 10 and lone == {a.area_id for a in plan.areas} - {told.area_id for told in found}
     assert {u.code for u in plan.unpaired} == {"NO_PAIR"}
     assert [u.pipeline is None for u in plan.unpaired].count(True) > 5, "some touch no scene at all"
+
+
+def test_the_only_tile_of_an_area_whose_blocks_can_be_kept_follows_its_fit(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan(review_of(folder, tmp_path, 24))
+    rates, block_bytes = Rates(), 2 * 2 * 2 * 512**2  # two bands of two dates, no quality layer
+    for budget, most in (("1GiB", 204), ("20MiB", 4), ("6MiB", 1), ("1MiB", 0)):
+        cluster = Cluster(memory_budget=budget)
+        assert most == cluster.cache_bytes // block_bytes
+        listed = planned_tasks(plan, cluster)
+        tiles = Counter(task.number for task in listed)
+        for task in listed:
+            assert task.follows_fit == (tiles[task.number] == 1 and task.blocks <= most)
+            work = block_work(task.task.comparison, rates)
+            full = tile_seconds(task.task.comparison, task.blocks, work, rates)
+            # The blocks are decoded once: the fit has those seconds.
+            saved = task.blocks * work.decode_s if task.follows_fit else 0.0
+            assert task.seconds == pytest.approx(full - saved) and task.fit_seconds > 0
+    assert {task.blocks for task in planned_tasks(plan, Cluster())} > {1}, "some areas touch several blocks"
 
 
 def test_by_place_every_block_is_come_to_once_and_tiles_keep_their_order(folder: Path, tmp_path: Path) -> None:

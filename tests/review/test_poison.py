@@ -18,7 +18,8 @@ from distributed import Client
 from ecowatch.codes import TaskStatus
 from ecowatch.errors import SceneError, UnavailableError
 from ecowatch.review.accounts import status_of
-from ecowatch.review.engine import Job, _together, started
+from ecowatch.review.engine import started
+from ecowatch.review.jobs import Job, together
 from ecowatch.settings import Cluster
 
 POISON = 7
@@ -61,8 +62,8 @@ def test_a_task_that_kills_its_worker_is_quarantined_alone(count: int, tmp_path:
 
 def test_small_jobs_go_together_and_each_is_told_for_itself(tmp_path: Path) -> None:
     jobs = [Job(n, task, (n, tmp_path), 0.01 if n < 40 else 1.0) for n in range(1, 60) if n != POISON]
-    assert [len(bundle) for bundle in _together(iter(jobs), 128, 2)] == [16, 16, 7, *[1] * 19]
-    assert [len(bundle) for bundle in _together(iter(jobs), 8, 2)] == [1] * len(jobs)
+    assert [len(bundle) for bundle in together(iter(jobs), 128, 2)] == [16, 16, 7, *[1] * 19]
+    assert [len(bundle) for bundle in together(iter(jobs), 8, 2)] == [1] * len(jobs)
     with started(Cluster(workers=2, scheduler="threads")) as engine:
         told = dict(engine.each(jobs[:38], count=128))
     assert {n: error for n, error in told.items() if error} == {3: "SCENE_TORN a.tif: cut off; fetch it again"}
@@ -74,11 +75,28 @@ def test_small_jobs_go_together_and_each_is_told_for_itself(tmp_path: Path) -> N
 )
 def test_a_chain_goes_together_as_long_as_every_worker_gets_some(slots: int, sizes: list[int], tmp_path: Path) -> None:
     jobs = [Job(n, task, (n, tmp_path), chain=("area", n // 6)) for n in range(12)]
-    bundles = list(_together(iter(jobs), len(jobs), slots))
+    bundles = list(together(iter(jobs), len(jobs), slots))
     assert [len(bundle) for bundle in bundles] == sizes
     assert [job.name for bundle in bundles for job in bundle] == list(range(12))
     loose = [job._replace(chain=None) for job in jobs]
-    assert [len(bundle) for bundle in _together(iter(loose), len(loose), slots)] == [1] * 12
+    assert [len(bundle) for bundle in together(iter(loose), len(loose), slots)] == [1] * 12
+
+
+def test_what_follows_a_job_is_never_parted_from_it_and_told_after_it(tmp_path: Path) -> None:
+    def pair(number: int, then: int) -> Job:
+        return Job(number, task, (number, tmp_path), then=(Job(then, task, (then, tmp_path)),))
+
+    jobs = [pair(3, 4), pair(5, POISON), pair(8, 9)]
+    assert [[job.name for job in bundle] for bundle in together(jobs, 1, 12)] == [[3, 4], [5, POISON], [8, 9]]
+    with started(Cluster(workers=2)) as engine:
+        told = list(engine.each(jobs, count=6))
+    names = [name for name, _ in told]
+    assert sorted(names) == [3, 4, 5, POISON, 8, 9]
+    assert all(names.index(first) < names.index(then) for first, then in ((3, 4), (5, POISON), (8, 9)))
+    errors = {name: error for name, error in told if error}
+    # What a job raises holds back nothing that follows it; what ends its worker is blamed alone.
+    assert errors.keys() == {3, POISON} and str(errors[POISON]).startswith("WORKER_DIED")
+    assert (tmp_path / "4.done").exists() and (tmp_path / "5.done").exists()
 
 
 def test_a_worker_killed_from_outside_costs_no_task(tmp_path: Path) -> None:

@@ -102,10 +102,13 @@ def _part_seconds(pipeline: Pipeline, blocks: int, area_px: float, rates: Rates)
     return rates.fit_s + windows * rates.window_s + sample_px / 1000 * rates.sample_s
 
 
-def tile_seconds(comparison: Comparison, blocks: int, work: Work, rates: Rates) -> float:
-    """Return the expected seconds of a tile that touches its area in `blocks` blocks, second looks included."""
-    parts = len(comparison.parts or (comparison,))
-    return rates.tile_s + blocks * (work.decode_s + parts * rates.block_s + rates.looks_per_block * rates.look_s)
+def tile_seconds(comparison: Comparison, blocks: int, work: Work, rates: Rates, *, decoded: bool = False) -> float:
+    """Return the expected seconds of a tile that touches its area in `blocks` blocks, second looks included.
+
+    Where its blocks were `decoded` by the fit just before, these seconds are those of the fit.
+    """
+    parts, decode_s = len(comparison.parts or (comparison,)), 0.0 if decoded else work.decode_s
+    return rates.tile_s + blocks * (decode_s + parts * rates.block_s + rates.looks_per_block * rates.look_s)
 
 
 class Schedule:

@@ -7,17 +7,16 @@ a worker that dies takes nothing with it, and a job that is done twice does no h
 from __future__ import annotations
 
 import asyncio
-import math
 import queue
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, Status, utils
@@ -27,6 +26,7 @@ from ..errors import EcowatchError, UnavailableError
 from ..forks import environment_of_forks, start_method
 from ..raster import Reading, require_fast
 from ..settings import Cluster
+from .jobs import Job, together
 from .places import (
     DASK_SETTINGS,
     extra,
@@ -41,23 +41,7 @@ from .tile import warm_up
 
 _STARTS = 3
 _METHOD = "distributed.worker.multiprocessing-method"
-# Jobs that go together, and the seconds of work that are worth a round trip.
-_MOST_TOGETHER, _ENOUGH_S = 16, 0.5
 _COUNT_EVERY_S = 1.0  # where nothing has ended for so long, workers are counted
-
-
-class Job(NamedTuple):
-    """One thing to do.
-
-    The name it is told by, the function, what it is called with, the seconds it is expected to take, and its chain: jobs of
-    one chain that follow one another find what the one before left decoded.
-    """
-
-    name: Any
-    function: Callable[..., None]
-    arguments: tuple[Any, ...]
-    seconds: float = math.inf
-    chain: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +80,7 @@ class Engine:
         """Run jobs with a bounded number under way; yield each job's name and error as it ends.
 
         Of many (`count`), small ones are sent together: a round trip takes longer than some areas. So are those of a chain,
-        as long as every worker gets some.
+        as long as every worker gets some. What is to be done right after a job is told for itself too, after it.
 
         A job whose workers died is only a suspect: Dask blames whatever lay on a worker that died. Suspects are run once
         more at the end, one at a time with nothing beside them; what ends its worker then is to blame itself.
@@ -108,7 +92,7 @@ class Engine:
             the other jobs would meet with the same.
         """
         suspects: list[Job] = []
-        for job, error, died in self._ended(_together(jobs, count, self.slots)):
+        for job, error, died in self._ended(together(jobs, count, self.slots)):
             if died:
                 suspects.append(job)
             else:
@@ -177,21 +161,6 @@ class Engine:
             remedy = "repair its scenes, or give workers more memory; then run again"
             return [f"WORKER_DIED task: {finding}; {remedy}"] * count, True
         return error.args if isinstance(error, _TaskErrors) else [_as_text(error)] * count, False
-
-
-def _together(jobs: Iterable[Job], count: int, slots: int) -> Iterator[list[Job]]:
-    """Put neighbouring jobs of a chain together, and small ones until they take some time."""
-    most_small, most_chained = (min(count // share, _MOST_TOGETHER) for share in (4 * slots, slots))
-    bundle: list[Job] = []
-    for job in jobs:
-        chained = bundle and job.chain is not None and job.chain == bundle[-1].chain
-        small = len(bundle) < most_small and sum(each.seconds for each in bundle) < _ENOUGH_S
-        if bundle and not (len(bundle) < most_chained if chained else small):
-            yield bundle
-            bundle = []
-        bundle.append(job)
-    if bundle:
-        yield bundle
 
 
 class _TaskErrors(Exception):  # noqa: N818 - of several tasks

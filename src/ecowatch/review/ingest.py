@@ -23,7 +23,8 @@ from ..scenes import Scene
 from ..settings import Cluster, Review
 from .accounts import Accounts
 from .choice import DateGroup
-from .engine import Engine, Job, started
+from .engine import Engine, started
+from .jobs import Job
 from .pair import Comparison
 from .plan import Plan, PlannedTask, make_plan
 from .shelf import View

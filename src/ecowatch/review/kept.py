@@ -24,6 +24,22 @@ def seal_path(plan: Plan, comparison: Comparison) -> Path:
     return fit_path(plan, comparison).with_name(f"_DONE.{comparison.key[:20]}.json")
 
 
+def read_fit(path: Path) -> Fit:
+    """Return a fit that is kept.
+
+    Raises
+    ------
+    StorageError
+        ``KEPT_LOST`` where it is not there, ``KEPT_DAMAGED`` where it is no fit.
+    """
+    try:
+        return Fit.from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise lost_error(path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged_error(path, error) from error
+
+
 class KeptFits(Mapping[int, Fit]):
     """The fits of a plan that are there, by the number of their comparison.
 
@@ -50,13 +66,7 @@ class KeptFits(Mapping[int, Fit]):
         if number not in self:
             raise KeyError(number)
         if self._last is None or self._last[0] != number:
-            path = fit_path(self._plan, self._plan.comparisons[number])
-            try:
-                self._last = number, Fit.from_json(path.read_text("utf-8"))
-            except OSError as error:
-                raise lost_error(path, error) from error
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise damaged_error(path, error) from error
+            self._last = number, read_fit(fit_path(self._plan, self._plan.comparisons[number]))
         return self._last[1]
 
     def __contains__(self, number: object) -> bool:

@@ -159,7 +159,7 @@ def _found(
     with_tiles = sorted({item.number for item in tasks})
     # An area that touches no block has no tile, and so no shard: its fit is the merge's own.
     lone = _only(plan, sorted({*range(len(plan.comparisons))} - {*with_tiles}))
-    _, failures = fit_all(engine, lone, (), report, accounts)
+    _, _, failures = fit_all(engine, lone, (), report, accounts)
     fits = KeptFits(plan)
     _expect(accounts, _only(plan, with_tiles), tasks)
     accounts.join(book.accounts())

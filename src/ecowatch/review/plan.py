@@ -83,6 +83,9 @@ class PlannedTask(NamedTuple):
         What it reads, and how long that is expected to take.
     fit_seconds
         Stands at the first task of a fit that is to be made.
+    follows_fit
+        Whether it is the only one of its area, and small: where a fit is to be made, a worker goes on with it at once and
+        finds its blocks decoded.
     """
 
     comparisons: Sequence[Comparison]
@@ -99,6 +102,7 @@ class PlannedTask(NamedTuple):
     megabytes: float
     seconds: float
     fit_seconds: float = 0.0
+    follows_fit: bool = False
 
     @property
     def task(self) -> Task:
@@ -230,9 +234,9 @@ def tasks_of(
     load = block_work(comparison, rates, copied=review.cache.jpeg2000 != "never")
     fit_s = fit_seconds(comparison, sum(blocks for _, blocks in tiles), load, rates)
     fit_s = 0.0 if _fit_name(comparison) in kept else fit_s
+    tiles = [(tile, blocks) for tile, blocks in tiles if blocks]
+    small = len(tiles) == 1 and tiles[0][1] * sum(comparison.block_bytes) <= cluster.cache_bytes
     for tile, blocks in tiles:
-        if not blocks:
-            continue
         rasters = review.output.rasters
         place = "_".join(map(str, tile))
         name = f"{place}.{Task(comparison, tile, rasters).key[:20]}.npz"
@@ -250,8 +254,9 @@ def tasks_of(
             status=status,
             blocks=blocks,
             megabytes=blocks * load.megabytes,
-            seconds=tile_seconds(comparison, blocks, load, rates),
+            seconds=tile_seconds(comparison, blocks, load, rates, decoded=small and fit_s > 0),
             fit_seconds=fit_s,
+            follows_fit=small,
         )
         fit_s = 0.0
 

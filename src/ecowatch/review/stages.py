@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from ..patches import PixelPatch
 from ..raster import Reading
 from .accounts import Accounts
 from .candidates import patch_key
-from .engine import Engine, Job
+from .engine import Engine
 from .fit import Fit, fit_comparison
 from .found import Found, found_in
 from .ingest import ingest, reading_copies, sound_copies, with_copies
-from .kept import KeptFits, fit_path
+from .jobs import Job
+from .kept import KeptFits, fit_path, read_fit
 from .look import CHUNK, NOT_LOOKED, Looked, look_at, look_order, looks_of, looks_text
 from .pair import Comparison
 from .plan import Plan, PlannedTask, TasksOf
@@ -63,46 +65,95 @@ def _do_tile(task: Task, fit: Fit, path: Path, reading: Reading) -> None:
         process(task, fit, reading).save(path)
 
 
+def _do_small_tile(task: Task, fit: Path, path: Path, reading: Reading) -> None:
+    """Process the only tile of an area, right after its fit and in the same worker."""
+    _do_tile(task, read_fit(fit), path, reading)
+
+
+class _Fits:
+    """The fits that are not there yet, in the order of the tasks; with that of a small area goes its only tile."""
+
+    def __init__(self, engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], accounts: Accounts) -> None:
+        self._engine, self._plan, self._tasks = engine, plan, tasks
+        # Areas that touch no block have no tasks.
+        self._seconds = array("d", [math.inf]) * len(plan.comparisons)
+        self._turn = array("q", [len(tasks)]) * len(plan.comparisons)
+        self.todo, self.small = array("q"), set[int]()
+        for place, task in enumerate(tasks):
+            self._turn[task.number] = min(self._turn[task.number], place)
+            if task.fit_seconds:
+                self._seconds[task.number] = task.fit_seconds
+            if task.follows_fit and not task.path.exists():
+                self.small.add(place)
+        for number, comparison in enumerate(plan.comparisons):
+            area_id, kept = comparison.area.area_id, fit_path(plan, comparison).exists()
+            accounts.expect("fit", area_id, kept=kept)
+            if kept:
+                self.small.discard(self._turn[number])
+                continue
+            self.todo.append(number)
+            if self._turn[number] in self.small:
+                accounts.expect("tile", area_id, kept=False)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the jobs; each is called by the number of its comparison and the place of its task, None for a fit."""
+        reading, hands = self._engine.reading, self._engine.hands(len(self.todo))
+        for number in sorted(self.todo, key=self._turn.__getitem__):
+            c, place = self._plan.comparisons[number], self._turn[number]
+            path = fit_path(self._plan, c)
+            then: tuple[Job, ...] = ()
+            if place in self.small:
+                item = self._tasks[place]
+                arguments = Task(c, item.tile, item.rasters), path, item.path, reading
+                then = (Job((number, place), _do_small_tile, arguments, item.seconds),)
+            yield Job((number, None), _do_fit, (c, path, reading, hands), self._seconds[number], then=then)
+
+
 def fit_all(
     engine: Engine, plan: Plan, tasks: Sequence[PlannedTask], report: Progress, accounts: Accounts
-) -> tuple[KeptFits, list[TaskResult]]:
-    """Fit what is not fitted yet, in the order of the tasks; return the fits by number of the comparison, and what failed."""
-    # Areas that touch no block have no tasks.
-    seconds = array("d", [math.inf]) * len(plan.comparisons)
-    turn = array("q", [len(tasks)]) * len(plan.comparisons)
-    for place, task in enumerate(tasks):
-        turn[task.number] = min(turn[task.number], place)
-        if task.fit_seconds:
-            seconds[task.number] = task.fit_seconds
-    todo = array("q")
-    for number, comparison in enumerate(plan.comparisons):
-        kept = fit_path(plan, comparison).exists()
-        accounts.expect("fit", comparison.area.area_id, kept=kept)
-        if not kept:
-            todo.append(number)
-    hands = engine.hands(len(todo))
+) -> tuple[KeptFits, Set[int], list[TaskResult]]:
+    """Fit what is not fitted yet, in the order of the tasks, and process the tiles of small areas with it.
 
-    def jobs() -> Iterator[Job]:
-        for number in sorted(todo, key=turn.__getitem__):
-            c = plan.comparisons[number]
-            arguments = c, fit_path(plan, c), engine.reading, hands
-            yield Job((c.area.area_id, f"fit {c.pipeline.name}"), _do_fit, arguments, seconds[number])
-
+    Returns
+    -------
+    tuple
+        The fits by number of the comparison, the places of the tiles that were processed or could not be, and what failed.
+    """
+    fits = _Fits(engine, plan, tasks, accounts)
     failures: list[TaskResult] = []
-    for done, ((area_id, what), error) in enumerate(engine.each(jobs(), count=len(todo)), 1):
-        report(area_id, "fit", done, len(todo))
-        status = accounts.ended("fit", area_id, what, error)
+    done, unfitted = Counter[str](), set[int]()
+    of = {"fit": len(fits.todo), "tile": len(fits.small)}
+    for (number, place), error in engine.each(fits.jobs(), count=sum(of.values())):
+        # Of an area without a fit the tile was not tried: whatever it says of that is not the reason.
+        if place is not None and number in unfitted:
+            continue
+        comparison = plan.comparisons[number]
+        area_id = comparison.area.area_id
+        stage, what = ("fit", f"fit {comparison.pipeline.name}") if place is None else ("tile", tasks[place].name)
+        done[stage] += 1
+        report(area_id, stage, done[stage], of[stage])
+        status = accounts.ended(stage, area_id, what, error)
         if error is not None:
             failures.append(TaskResult(area_id, what, status, error))
-    return KeptFits(plan), failures
+            if place is None:
+                unfitted.add(number)
+    return KeptFits(plan), fits.small, failures
 
 
 def tiles_all(
-    engine: Engine, tasks: Sequence[PlannedTask], fits: KeptFits, report: Progress, accounts: Accounts
+    engine: Engine,
+    tasks: Sequence[PlannedTask],
+    fits: KeptFits,
+    report: Progress,
+    accounts: Accounts,
+    *,
+    without: Set[int] = frozenset(),
 ) -> list[TaskResult]:
-    """Process the tiles that are not done yet; return what failed."""
+    """Process the tiles that are not done yet, but those at some places; return what failed."""
     places = array("q")
     for place, item in enumerate(tasks):
+        if place in without:
+            continue
         kept = item.path.exists()
         accounts.expect("tile", item.area_id, kept=kept)
         if not kept and item.number in fits:
@@ -133,8 +184,8 @@ def measured(
     """Copy slow bands, then fit and process what is not there yet."""
     copies, _ = ingest(engine, plan, tasks, report, accounts)
     plan, tasks = reading_copies(plan, tasks, copies)
-    fits, failures = fit_all(engine, plan, tasks, report, accounts)
-    return fits, in_order(failures + tiles_all(engine, tasks, fits, report, accounts))
+    fits, tiled, failures = fit_all(engine, plan, tasks, report, accounts)
+    return fits, in_order(failures + tiles_all(engine, tasks, fits, report, accounts, without=tiled))
 
 
 def _do_look(comparison: Comparison, fit: Fit, patches: Sequence[PixelPatch], path: Path, reading: Reading) -> None:
