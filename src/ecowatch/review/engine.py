@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, Status, utils
+from distributed.protocol import pickle
 from distributed.utils import silence_logging_cmgr
 
 from ..errors import EcowatchError, UnavailableError
@@ -111,7 +112,8 @@ class Engine:
             bundle = next(waiting, None)
             if bundle is None:
                 return False
-            calls = [(job.function, job.arguments) for job in bundle]
+            # As bytes: the scheduler would unpack what it is given, and pack it again for the worker.
+            calls = pickle.dumps([(job.function, job.arguments) for job in bundle])
             self._check_connected()
             future = self.client.submit(_carried_out, calls, pure=False, retries=0)
             # Cancelled at once is what was there when the connection broke, not what was submitted just after.
@@ -171,10 +173,10 @@ class _UnavailableInTask(Exception):  # noqa: N818 - no error of the task
     """The four parts of an `UnavailableError`, which as an OSError would lose some of them on the way."""
 
 
-def _carried_out(calls: Sequence[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+def _carried_out(calls: bytes) -> None:
     errors: list[str | None] = []
     lost: Exception | None = None
-    for function, arguments in calls:
+    for function, arguments in pickle.loads(calls):
         try:
             function(*arguments)
             errors.append(None)

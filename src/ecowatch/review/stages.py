@@ -96,7 +96,7 @@ class _Fits:
                 accounts.expect("tile", area_id, kept=False)
 
     def jobs(self) -> Iterator[Job]:
-        """Yield the jobs; each is called by the number of its comparison and the place of its task, None for a fit."""
+        """Yield the jobs; each is called by its stage, the number of its comparison, its area and what it is."""
         reading, hands = self._engine.reading, self._engine.hands(len(self.todo))
         for number in sorted(self.todo, key=self._turn.__getitem__):
             c, place = self._plan.comparisons[number], self._turn[number]
@@ -105,8 +105,9 @@ class _Fits:
             if place in self.small:
                 item = self._tasks[place]
                 arguments = Task(c, item.tile, item.rasters), path, item.path, reading
-                then = (Job((number, place), _do_small_tile, arguments, item.seconds),)
-            yield Job((number, None), _do_fit, (c, path, reading, hands), self._seconds[number], then=then)
+                then = (Job(("tile", number, item.area_id, item.name), _do_small_tile, arguments, item.seconds),)
+            name = "fit", number, c.area.area_id, f"fit {c.pipeline.name}"
+            yield Job(name, _do_fit, (c, path, reading, hands), self._seconds[number], then=then)
 
 
 def fit_all(
@@ -123,19 +124,16 @@ def fit_all(
     failures: list[TaskResult] = []
     done, unfitted = Counter[str](), set[int]()
     of = {"fit": len(fits.todo), "tile": len(fits.small)}
-    for (number, place), error in engine.each(fits.jobs(), count=sum(of.values())):
+    for (stage, number, area_id, what), error in engine.each(fits.jobs(), count=sum(of.values())):
         # Of an area without a fit the tile was not tried: whatever it says of that is not the reason.
-        if place is not None and number in unfitted:
+        if stage == "tile" and number in unfitted:
             continue
-        comparison = plan.comparisons[number]
-        area_id = comparison.area.area_id
-        stage, what = ("fit", f"fit {comparison.pipeline.name}") if place is None else ("tile", tasks[place].name)
         done[stage] += 1
         report(area_id, stage, done[stage], of[stage])
         status = accounts.ended(stage, area_id, what, error)
         if error is not None:
             failures.append(TaskResult(area_id, what, status, error))
-            if place is None:
+            if stage == "fit":
                 unfitted.add(number)
     return KeptFits(plan), fits.small, failures
 
