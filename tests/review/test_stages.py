@@ -75,6 +75,20 @@ def rows(result: Any) -> Any:
     return result.coverage, [{**row, "geometry": row["geometry"].wkb} for row in result.patches]
 
 
+def test_tiles_are_counted_on_from_small_areas_to_large_ones(review: Review) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def tell(area_id: str, step: str, done: int, total: int) -> None:
+        if step == "tile":
+            told.append((area_id, done, total))
+
+    result = run_review(review, TOGETHER.model_copy(update={"tile_px": 512}), progress=tell)
+    assert len(told) == result.tasks["tile"]["produced"] and [done for _, done, _ in told] == [*range(1, len(told) + 1)]
+    areas = [area_id for area_id, _, _ in told]
+    assert areas[-1] == "a" and areas.count("d") == 1 and areas.count("a") > 1
+    assert told[-1][2] == len(told) and [total for *_, total in told] == sorted(total for *_, total in told)
+
+
 def test_what_is_there_is_not_done_again(review: Review) -> None:
     first = run_review(review, TOGETHER)
     digest = sha256_of(first.folder / "flagged.gpkg")

@@ -122,7 +122,7 @@ class Teller:
         elif self._bar is not None:
             if step not in self._tasks:
                 self._tasks[step] = self._bar.add_task(text(f"step_{step}", self.language), total=total)
-            self._bar.update(self._tasks[step], completed=done)
+            self._bar.update(self._tasks[step], completed=done, total=total)
         elif (area, step) not in self._finished:
             self._finished.add((area, step))
             typer.echo(f"{area}: {text(f'step_{step}', self.language)} ({done}/{total})", err=True)

@@ -147,7 +147,7 @@ def tiles_all(
     *,
     without: Set[int] = frozenset(),
 ) -> list[TaskResult]:
-    """Process the tiles that are not done yet, but those at some places; return what failed."""
+    """Process the tiles that are not done yet, without those at some places, which were told before; return what failed."""
     places = array("q")
     for place, item in enumerate(tasks):
         if place in without:
@@ -159,8 +159,8 @@ def tiles_all(
     todo: View[PlannedTask] = View(tasks, places)
     jobs = (Job(t, _do_tile, (t.task, fits[t.number], t.path, engine.reading), t.seconds, _row_of(t)) for t in todo)
     failures: list[TaskResult] = []
-    for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), 1):
-        report(item.area_id, "tile", done, len(todo))
+    for done, (item, error) in enumerate(engine.each(jobs, count=len(todo)), len(without) + 1):
+        report(item.area_id, "tile", done, len(without) + len(todo))
         status = accounts.ended("tile", item.area_id, item.name, error)
         if error is not None:
             failures.append(TaskResult(item.area_id, item.name, status, error))
