@@ -54,9 +54,7 @@ def steps(told: list[tuple[str, str]]) -> Callable[[str, str, int, int], None]:
     return lambda area_id, step, _, __: told.append((area_id, step))
 
 
-def test_a_small_area_is_decoded_once_for_its_fit_and_its_tile(
-    review: Review, decoded: Counter[Any], tmp_path: Path
-) -> None:
+def test_a_small_area_is_decoded_once_for_its_fit_and_its_tile(review: Review, decoded: Counter[Any]) -> None:
     told: list[tuple[str, str]] = []
     given_up()
     together = run_review(review, TOGETHER, progress=steps(told))
